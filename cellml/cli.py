@@ -1,0 +1,199 @@
+"""The `cellml` command: parses, calls `cellml.commands`, turns user errors into one line.
+
+Commands are imported when they are called, so that `cellml --help` answers at once and so that
+flags are set before jax is imported.
+"""
+
+import enum
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cellml import __version__, platform
+from cellml.errors import UsageError, UserError
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+app = typer.Typer(
+    name="cellml",
+    help="Microscope images of cells to labels, features and predictions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Tta(enum.StrEnum):
+    """Presets of test-time augmentation."""
+
+    NONE = "none"
+    DISSERTATION6 = "dissertation6"
+    D4 = "d4"
+
+
+class Device(enum.StrEnum):
+    """Kinds of devices."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class Preset(enum.StrEnum):
+    """Definitions of the instance scores."""
+
+    KAGGLE = "kaggle"
+    NUCLEAIZER = "nucleaizer"
+    STARDIST = "stardist"
+    CELLPOSE = "cellpose"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cellml {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    platform.configure()
+
+
+@app.command()
+def segment(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Images, folders or quoted patterns.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for results.")],
+    model: Annotated[
+        str | None, typer.Option(help="A shipped model by name [default: nuclei].")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A weights file of your own, instead of --model.")
+    ] = None,
+    tta: Annotated[Tta, typer.Option(help="Test-time augmentation.")] = Tta.NONE,
+    diameter_px: Annotated[
+        float | None,
+        typer.Option("--diameter-px", help="Typical nucleus diameter; rescales to the model's."),
+    ] = None,
+    channel: Annotated[
+        int | None, typer.Option(help="Channel to segment, from 1, where there are several.")
+    ] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Write <stem>_uncertainty.tif.")
+    ] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Write <stem>_overlay.png with outlines.")
+    ] = False,
+    rois: Annotated[bool, typer.Option("--rois", help="Write <stem>_rois.zip for ImageJ.")] = False,
+    locations: Annotated[
+        bool, typer.Option("--locations", help="Write centres as DeepProfiler reads them.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    device: Annotated[
+        Device | None, typer.Option(help="Default: the accelerator, if there is one.")
+    ] = None,
+    tile: Annotated[
+        int, typer.Option(metavar="PX", help="Side of the tiles of large images.")
+    ] = 1024,
+) -> None:
+    """Find nuclei: writes <stem>_labels.tif, nuclei.csv and nuclei.parquet.
+
+    Exit code 1 if an image failed (the others are done), 2 if the command cannot start as asked.
+    """
+    if model is not None and weights is not None:
+        raise UsageError("--model and --weights exclude each other")
+    try:
+        platform.select_device(device)
+        platform.require_device(device)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(f"--device {device}: {error}") from error
+    from rich.console import Console
+
+    from cellml.commands import segment as command
+
+    options = command.SegmentOptions(
+        paths=paths,
+        out=out,
+        model=str(weights) if weights is not None else model or "nuclei",
+        tta=str(tta),
+        diameter_px=diameter_px,
+        channel=channel,
+        tile_px=tile,
+        uncertainty=uncertainty,
+        overlay=overlay,
+        rois=rois,
+        locations=locations,
+        resume=resume,
+    )
+    raise typer.Exit(command.run(options, Console()))
+
+
+@app.command("evaluate-masks")
+def evaluate_masks(
+    truth: Annotated[Path, typer.Option(metavar="DIR", help="True label images.")],
+    pred: Annotated[Path, typer.Option(metavar="DIR", help="Predicted label images.")],
+    preset: Annotated[Preset, typer.Option(help="Definition of the scores.")] = Preset.KAGGLE,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")
+    ] = None,
+) -> None:
+    """Score predicted label images against true ones, matched by file name."""
+    from rich.console import Console
+
+    from cellml.commands import evaluate_masks as command
+
+    raise typer.Exit(
+        command.run(truth, pred, preset=str(preset), json_path=json, console=Console())
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, devices, memory, data folders and models."""
+    from rich.console import Console
+
+    from cellml.commands import doctor as command
+
+    raise typer.Exit(command.run(Console()))
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train a model: --config=FILE --workdir=DIR [--config.x=y ...]."""
+    from cellml.commands import train as command
+
+    raise typer.Exit(command.main(context.args))
+
+
+@app.command("tta-study", context_settings=PASS_ON, add_help_option=False)
+def tta_study(context: typer.Context) -> None:
+    """Study what test-time augmentation gains, per checkpoint and image."""
+    from cellml.commands import tta_study as command
+
+    raise typer.Exit(command.main(context.args))
+
+
+def main() -> None:
+    """Entry point: user errors become one line on stderr and an exit code."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

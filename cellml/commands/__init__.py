@@ -1,0 +1,1 @@
+"""The commands of `cellml`, one module each; `cellml.cli` parses and calls them."""

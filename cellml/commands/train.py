@@ -1,0 +1,62 @@
+"""`cellml train` and `launch/train.py`: trains what a config describes.
+
+Flags: --config=FILE, --workdir=DIR, any --config.x.y=value, and --distributed on several machines.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from cellml.errors import UsageError
+
+USAGE = """\
+Usage: cellml train --config=FILE --workdir=DIR [--config.x.y=value ...] [--distributed]
+
+  --config=FILE        A config of the folder configs/, e.g. configs/unet_nuclei.py.
+  --config.x.y=value   Overrides one entry, e.g. --config.train.steps=100.
+  --workdir=DIR        Everything the run writes goes here; a run found there is resumed.
+  --distributed        One of several machines: joins the others (jax.distributed) first."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parses flags and trains.
+
+    Args:
+      arguments: The command line without the program's name.
+
+    Returns:
+      Exit code 0.
+
+    Raises:
+      UsageError: A flag or config that cannot be used; one line.
+    """
+    if any(flag in ("--help", "-h", "-help") for flag in arguments):
+        print(USAGE)
+        return 0
+    values = flags.FlagValues()  # our own, so that nothing else's flags are mixed in
+    config = config_flags.DEFINE_config_file("config", None, "Config file.", flag_values=values)
+    workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
+    distributed = flags.DEFINE_bool("distributed", False, "Several machines.", flag_values=values)
+    program = ["cellml train", *arguments]
+    before, sys.argv = sys.argv, program  # ml_collections looks for overrides there
+    try:
+        rest = values(program)[1:]
+    except (flags.Error, OSError, SyntaxError, AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"cellml train: {(str(error).splitlines() or [''])[0]}") from error
+    finally:
+        sys.argv = before
+    if rest:
+        raise UsageError(f"cellml train: unexpected argument {rest[0]}")
+    if not config.value or not workdir.value:
+        raise UsageError("cellml train: --config=FILE and --workdir=DIR are needed")
+    from cellml import experiment  # imports jax
+
+    if distributed.value:
+        import jax
+
+        jax.distributed.initialize()
+    experiment.run(config.value, Path(workdir.value))
+    return 0

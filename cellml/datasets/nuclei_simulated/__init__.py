@@ -1,0 +1,1 @@
+"""Simulated nuclei with true instance labels."""

@@ -1,0 +1,137 @@
+"""Joins a config's data, task and training. Behind `cellml train` and `launch/train.py`."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from cellml.data.augmentation import AugmentationOptions
+from cellml.data.batching import MapRecipe, Record, evaluation_batches, training_batches
+from cellml.data.dissertation import SixCopies, SquarePieces
+from cellml.datasets import load_source
+from cellml.tasks.semantic import Segmenter, SegmenterSpec, make_task, save_segmenter
+from cellml.train.loop import fit
+from cellml.train.optim import make_optimizer, make_schedule
+from cellml.train.state import TrainState, eval_variables
+from cellml.types import Batch
+
+
+def segmenter_spec(config: ConfigDict) -> SegmenterSpec:
+    """The spec that a config's `model` describes; post-processing keeps its defaults."""
+    model = config.model
+    low, high = model.percentiles
+    return SegmenterSpec(
+        name=config.task,
+        preset=model.preset,
+        model=tuple(
+            (name, tuple(value) if isinstance(value, list) else value)
+            for name, value in model.changes.items()
+        ),
+        in_channels=model.in_channels,
+        heads=tuple(model.heads),
+        percentiles=(float(low), float(high)),
+        diameter_px=float(model.diameter_px),
+    )
+
+
+def sources(config: ConfigDict) -> tuple[Sequence[Record], Sequence[Record]]:
+    """Training and evaluation records, cut and copied as the config's `data` says."""
+    data = config.data
+    folders = {"data_dir": data.data_dir, "manual_dir": data.manual_dir}
+    train: Sequence[Record] = load_source(data.name, data.train_split, **folders)
+    evaluation: Sequence[Record] = load_source(data.name, data.eval_split, **folders)
+    if side_px := data.get("square_px", 0):
+        train, evaluation = (SquarePieces(s, side_px=side_px) for s in (train, evaluation))
+    return (SixCopies(train) if data.get("six_copies", False) else train), evaluation
+
+
+def train_semantic(config: ConfigDict, workdir: Path) -> TrainState:
+    """Trains a U-Net; each checkpoint is exported to `workdir/segmenters/step_N.safetensors`."""
+    spec = segmenter_spec(config)
+    train_source, eval_source = sources(config)
+    recipe = MapRecipe(
+        heads=spec.heads,
+        percentiles=spec.percentiles,
+        channels=spec.in_channels,
+        weighted=config.loss.get("weighted", True),
+    )
+    weights = config.data.modality_weights
+    batches = training_batches(
+        train_source,
+        recipe,
+        AugmentationOptions(**config.augmentation.to_dict()),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        modality_weights=weights.to_dict() if weights else None,
+    )
+
+    def evaluate() -> Iterable[Batch]:
+        return evaluation_batches(
+            eval_source, recipe, side_px=config.eval.side_px, batch_size=config.eval.batch_size
+        )
+
+    def export(state: TrainState) -> None:
+        step = int(state.step)
+        save_segmenter(
+            workdir / "segmenters" / f"step_{step:06d}.safetensors",
+            Segmenter(spec, jax.tree.map(np.asarray, eval_variables(state))),
+            card={"step": step, "config": config.to_dict()},
+            half=True,
+        )
+
+    return fit(
+        make_task(spec, dice_weight=config.loss.dice_weight),
+        make_optimizer(config.optimizer.to_dict()),
+        batches,
+        init_batch=next(batches(0)),
+        evaluate=evaluate,
+        workdir=workdir,
+        seed=config.seed,
+        config=config.to_dict(),
+        may_differ=("data.data_dir", "data.manual_dir"),
+        learning_rate=make_schedule(config.optimizer.to_dict()),
+        on_checkpoint=export,
+        best=("iou", "max"),
+        log_every=config.train.log_every,
+        ema_decay=config.train.ema_decay,
+        **step_counts(config.train, n_examples=len(train_source)),
+    )
+
+
+def step_counts(train: ConfigDict, *, n_examples: int) -> dict[str, int]:
+    """Lengths in optimiser steps, from a config that gives them in steps or in epochs.
+
+    Args:
+      train: `steps`, `eval_every` and `checkpoint_every`; or `epochs`, `eval_every_epochs` and
+        `checkpoint_every_epochs`, with an optional `max_steps`.
+      n_examples: Examples an epoch.
+    Returns:
+      `steps`, `eval_every` and `checkpoint_every`, as `fit` takes them.
+    """
+    if "epochs" not in train:
+        return {name: int(train[name]) for name in ("steps", "eval_every", "checkpoint_every")}
+    epoch = -(-n_examples // train.batch_size)
+    steps = min(train.epochs * epoch, train.get("max_steps", 0) or train.epochs * epoch)
+    return {
+        "steps": steps,
+        "eval_every": train.eval_every_epochs * epoch,
+        "checkpoint_every": train.checkpoint_every_epochs * epoch,
+    }
+
+
+RUNS: Mapping[str, Callable[[ConfigDict, Path], TrainState]] = {"semantic": train_semantic}
+"""What a config's `task` may name."""
+
+
+def run(config: ConfigDict, workdir: str | Path) -> TrainState:
+    """Trains what the config describes, everything it writes below `workdir`.
+
+    Raises:
+      ValueError: Unknown task; the message lists the known ones.
+    """
+    if config.task not in RUNS:
+        raise ValueError(f"config.task: unknown {config.task!r}; known: {', '.join(RUNS)}")
+    return RUNS[config.task](config, Path(workdir))

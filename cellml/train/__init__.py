@@ -1,0 +1,1 @@
+"""Training of any Task: pure step, devices, loop, evaluation, checkpoints."""

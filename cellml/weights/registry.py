@@ -1,0 +1,36 @@
+"""Models that ship with cellml, by name, with the hash of their file."""
+
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from cellml.weights.store import file_sha256
+
+
+class ShippedModel(NamedTuple):
+    """A file in `cellml/weights/pretrained`, its SHA-256, and one line on what it is."""
+
+    file: str
+    sha256: str
+    summary: str
+
+
+MODELS: dict[str, ShippedModel] = {}
+
+
+def shipped_path(name: str) -> Path:
+    """Path of a shipped model's file, after its hash was checked.
+
+    Raises:
+      ValueError: The name is unknown, or the file differs from the one that was released.
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
+    model = MODELS[name]
+    path = Path(str(resources.files("cellml.weights") / "pretrained" / model.file))
+    found = file_sha256(path)
+    if found != model.sha256:
+        raise ValueError(
+            f"{path}: expected SHA-256 {model.sha256}, found {found}; reinstall cellml"
+        )
+    return path

@@ -1,0 +1,11 @@
+"""Scores a segmenter on a data set, with and without test-time augmentation.
+
+launch/evaluate.py --model nuclei --data dsb2018 --split validation --manual-dir DIR
+"""
+
+import sys
+
+from cellml.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

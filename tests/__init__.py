@@ -1,0 +1,1 @@
+"""Tests of cellml; the folders mirror the package."""
