@@ -53,6 +53,7 @@ INSTALL_REQUIRES = [
     "rich>=13.9",
     "matplotlib>=3.10",
     "jinja2>=3.1.5",
+    "markupsafe>=3",
     "tensorboardX>=2.6.2.2",
     "psutil>=6",
 ]
@@ -69,6 +70,7 @@ EXTRAS_REQUIRE = {
         "hypothesis>=6.120",
         "import-linter>=2.1",
         "ipykernel>=6.29",
+        "ml_dtypes>=0.5",
         "nbmake>=1.5.5",
         "nbstripout>=0.8",
         "pre-commit>=4",

@@ -1,5 +1,6 @@
 """`cellml.models.unet.UNet` in PyTorch, for the benchmarks: same layers, same weights."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,10 @@ class Block(nn.Module):
         group = spec.norm == "group"
         sizes = [channels] + [filters] * spec.convs
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1, bias=not group)
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Conv2d(a, b, 3, padding=1, bias=not group) for a, b in pairwise(sizes)
         )
         # flax's epsilon, so that the outputs can be compared
-        norms = [
-            nn.GroupNorm(filters // min(16, filters), filters, eps=1e-6) for _ in self.convs
-        ]
+        norms = [nn.GroupNorm(filters // min(16, filters), filters, eps=1e-6) for _ in self.convs]
         self.norms = nn.ModuleList(norms if group else [])
         self.shortcut = (
             nn.Conv2d(channels, filters, 1) if self.residual and channels != filters else None

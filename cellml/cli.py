@@ -14,7 +14,8 @@ import typer
 from cellml import __version__, platform
 from cellml.errors import UsageError, UserError
 
-PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
+PassedOn = Annotated[list[str] | None, typer.Argument(metavar="FLAGS...")]
 
 app = typer.Typer(
     name="cellml",
@@ -50,7 +51,7 @@ class Preset(enum.StrEnum):
     CELLPOSE = "cellpose"
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(f"cellml {__version__}")
         raise typer.Exit
@@ -59,9 +60,9 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool,
+        bool | None,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
-    ] = False,
+    ] = None,
 ) -> None:
     platform.configure()
 
@@ -168,19 +169,19 @@ def doctor() -> None:
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
-def train(context: typer.Context) -> None:
+def train(flags: PassedOn = None) -> None:
     """Train a model: --config=FILE --workdir=DIR [--config.x=y ...]."""
     from cellml.commands import train as command
 
-    raise typer.Exit(command.main(context.args))
+    raise typer.Exit(command.main(flags or []))
 
 
 @app.command("tta-study", context_settings=PASS_ON, add_help_option=False)
-def tta_study(context: typer.Context) -> None:
+def tta_study(flags: PassedOn = None) -> None:
     """Study what test-time augmentation gains, per checkpoint and image."""
     from cellml.commands import tta_study as command
 
-    raise typer.Exit(command.main(context.args))
+    raise typer.Exit(command.main(flags or []))
 
 
 def main() -> None:

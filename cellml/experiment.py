@@ -40,9 +40,9 @@ def segmenter_spec(config: ConfigDict) -> SegmenterSpec:
 def sources(config: ConfigDict) -> tuple[Sequence[Record], Sequence[Record]]:
     """Training and evaluation records, cut and copied as the config's `data` says."""
     data = config.data
-    folders = {"data_dir": data.data_dir, "manual_dir": data.manual_dir}
-    train: Sequence[Record] = load_source(data.name, data.train_split, **folders)
-    evaluation: Sequence[Record] = load_source(data.name, data.eval_split, **folders)
+    where = {"data_dir": data.data_dir, "manual_dir": data.manual_dir, **data.get("options", {})}
+    train: Sequence[Record] = load_source(data.name, data.train_split, **where)
+    evaluation: Sequence[Record] = load_source(data.name, data.eval_split, **where)
     if side_px := data.get("square_px", 0):
         train, evaluation = (SquarePieces(s, side_px=side_px) for s in (train, evaluation))
     return (SixCopies(train) if data.get("six_copies", False) else train), evaluation
@@ -62,10 +62,10 @@ def train_semantic(config: ConfigDict, workdir: Path) -> TrainState:
     batches = training_batches(
         train_source,
         recipe,
-        AugmentationOptions(**config.augmentation.to_dict()),
+        AugmentationOptions(**config.augmentation),
         batch_size=config.train.batch_size,
         seed=config.seed,
-        modality_weights=weights.to_dict() if weights else None,
+        modality_weights=dict(weights.items()) if weights else None,
     )
 
     def evaluate() -> Iterable[Batch]:
@@ -84,7 +84,7 @@ def train_semantic(config: ConfigDict, workdir: Path) -> TrainState:
 
     return fit(
         make_task(spec, dice_weight=config.loss.dice_weight),
-        make_optimizer(config.optimizer.to_dict()),
+        make_optimizer(config.optimizer),
         batches,
         init_batch=next(batches(0)),
         evaluate=evaluate,
@@ -92,7 +92,7 @@ def train_semantic(config: ConfigDict, workdir: Path) -> TrainState:
         seed=config.seed,
         config=config.to_dict(),
         may_differ=("data.data_dir", "data.manual_dir"),
-        learning_rate=make_schedule(config.optimizer.to_dict()),
+        learning_rate=make_schedule(config.optimizer),
         on_checkpoint=export,
         best=("iou", "max"),
         log_every=config.train.log_every,

@@ -26,6 +26,7 @@ def get_config(arg: str = "fluo_15/cv1") -> ConfigDict:
             "name": "dsb2018",
             "data_dir": config_dict.placeholder(str),
             "manual_dir": config_dict.placeholder(str),
+            "options": {},  # further arguments of load_source
             "train_split": f"{split}/train",
             "eval_split": f"{split}/test",
             "modality_weights": config_dict.placeholder(ConfigDict),
@@ -79,8 +80,9 @@ def get_config(arg: str = "fluo_15/cv1") -> ConfigDict:
 def smoke(config: ConfigDict) -> ConfigDict:
     """Shrinks a config to seconds: simulated data, a narrow network, one step."""
     config.data.update(
-        name="nuclei_simulated", train_split="smoke", eval_split="smoke", square_px=64
+        name="nuclei_simulated", train_split="train", eval_split="test", square_px=64
     )
+    config.data.options = ConfigDict({"sizes": (4, 2, 2), "shape": (64, 64)})
     config.model.changes = ConfigDict({"filters": (4, 4, 4, 8, 8)})
     config.augmentation.crop_px = 64
     config.eval.side_px = 64

@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
             "name": "dsb2018",
             "data_dir": config_dict.placeholder(str),
             "manual_dir": config_dict.placeholder(str),
+            "options": {},  # further arguments of load_source
             "train_split": "train",
             "eval_split": "validation",
             "modality_weights": {"fluorescence": 0.55, "tissue": 0.38, "brightfield": 0.07},
@@ -78,8 +79,9 @@ def get_config() -> ConfigDict:
 
 def smoke(config: ConfigDict) -> ConfigDict:
     """Shrinks a config to seconds: simulated data, a tiny network, two steps."""
-    config.data.update(name="nuclei_simulated", train_split="smoke", eval_split="smoke")
+    config.data.update(name="nuclei_simulated", train_split="train", eval_split="test")
     config.data.modality_weights = ConfigDict({"fluorescence": 0.5, "tissue": 0.5})
+    config.data.options = ConfigDict({"sizes": (4, 2, 2), "shape": (64, 64)})
     config.model.changes = ConfigDict({"filters": (8, 8)})
     config.augmentation.crop_px = 64
     config.eval.update(side_px=64, batch_size=2)

@@ -4,6 +4,7 @@ Flags: --config=FILE, --workdir=DIR, any --config.x.y=value, and --distributed o
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     program = ["cellml train", *arguments]
     before, sys.argv = sys.argv, program  # ml_collections looks for overrides there
     try:
-        rest = values(program)[1:]
+        with warnings.catch_warnings():
+            # ml_collections 1.1 loads configs by a deprecated method of importlib
+            warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
+            rest = values(program)[1:]
     except (flags.Error, OSError, SyntaxError, AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"cellml train: {(str(error).splitlines() or [''])[0]}") from error
     finally:

@@ -245,7 +245,11 @@ def _read_label_image(path: Path, shape: tuple[int, ...]) -> UInt16[np.ndarray, 
 
 def _contiguous(labels: np.ndarray, source: Path) -> UInt16[np.ndarray, "h w"]:
     """Renumbers to 1..n in the order of the labels."""
-    values, inverse = np.unique(np.append(labels.ravel(), 0), return_inverse=True)
-    if len(values) > 2**16:
-        raise DataError(f"{source}: {len(values) - 1} instances do not fit into 16 bits")
-    return inverse[:-1].reshape(labels.shape).astype(np.uint16)
+    if labels.max(initial=0) >= 2**24:
+        raise DataError(f"{source}: labels up to {labels.max()}; this is no label image")
+    present = np.bincount(labels.ravel(), minlength=1) > 0
+    present[0] = False
+    numbers = np.cumsum(present)
+    if numbers[-1] >= 2**16:
+        raise DataError(f"{source}: {numbers[-1]} instances do not fit into 16 bits")
+    return np.where(present, numbers, 0).astype(np.uint16)[labels]

@@ -5,6 +5,7 @@ counts as done only when all its files are whole; `--resume` trusts nothing else
 the settings. `nuclei.csv` and `nuclei.parquet` are put together from the parts, one at a time.
 """
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import csv
-from pyarrow.compute import RoundOptions, call_function
 
 from cellml.data.images import image_stem
 from cellml.data.tables import table_schema
@@ -135,24 +134,21 @@ class RunFolder:
         columns = [len(pq.read_schema(part)) for part in parts]
         fixed = len(table_schema(0))
         schema = table_schema(max(columns, default=fixed + 1) - fixed)
-        options = csv.WriteOptions(include_header=False, quoting_style="needed")
         rows = 0
         with (
             atomic(self.path / f"{TABLE}.parquet") as whole,
             atomic(self.path / f"{TABLE}.csv") as text,
-            text.open("wb") as sink,
+            text.open("w", encoding="utf-8", newline="") as sink,
             pq.ParquetWriter(whole, schema) as parquet,
         ):
-            # pyarrow would put every column name into quotes
-            sink.write((",".join(schema.names) + "\n").encode())
-            lines = csv.CSVWriter(sink, schema, write_options=options)
+            lines = csv.writer(sink, lineterminator="\n")
+            lines.writerow(schema.names)
             for part in parts:
                 table = pq.read_table(part).replace_schema_metadata(None)
                 table = pa.concat_tables([schema.empty_table(), table], promote_options="default")
                 parquet.write_table(table)
-                lines.write_table(_rounded(table))
+                lines.writerows(zip(*map(_csv_column, table.columns), strict=True))
                 rows += len(table)
-            lines.close()
         return rows
 
     @property
@@ -180,12 +176,12 @@ class RunFolder:
             ) from error
 
 
-def _rounded(table: pa.Table) -> pa.Table:
+def _csv_column(column: pa.ChunkedArray) -> list[Any]:
     """Cuts floats to the digits worth reading; Parquet keeps them all."""
-    for i, column in enumerate(table.schema):
-        if pa.types.is_floating(column.type):
-            table = table.set_column(i, column, call_function("round", [table.column(i)], RoundOptions(CSV_DIGITS)))
-    return table
+    values = column.to_pylist()
+    if not pa.types.is_floating(column.type):
+        return values
+    return [None if value is None else round(value, CSV_DIGITS) for value in values]
 
 
 def _fingerprint(source: Path) -> dict[str, Any]:

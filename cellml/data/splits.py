@@ -51,7 +51,7 @@ def validation_ids(
     return sorted(name for name in ids if sha1_fraction(groups.get(name, name)) < fraction)
 
 
-def test_folds(
+def held_out_folds(
     ids: Iterable[str], groups: Mapping[str, str], *, fraction: float, n_folds: int = 1
 ) -> list[list[str]]:
     """Cuts disjoint test parts of a nominal size, made of whole groups.
@@ -87,19 +87,13 @@ def test_folds(
     def lacking(index: int, size: int) -> tuple[bool, float, int]:
         room = nominal[index] - len(parts[index])
         # Half a group of slack, so that rounding does not push the last image into the rest.
-        return (
-            room + size / 2 >= size,
-            room / nominal[index] if nominal[index] > 0.5 else -1,
-            -index,
-        )
+        fits = room >= size / 2
+        return fits, room / nominal[index] if nominal[index] > 0.5 else -1.0, -index
 
     for group in sorted(members, key=lambda name: (len(members[name]) == 1, _rank(name, n_folds))):
         size = len(members[group])
         parts[max(range(len(parts)), key=lambda index: lacking(index, size))] += members[group]
     return [sorted(part) for part in parts[:n_folds]]
-
-
-test_folds.__test__ = False  # pytest would take it for a test
 
 
 def named_splits(modalities: Mapping[str, str], groups: Mapping[str, str]) -> dict[str, list[str]]:
@@ -127,7 +121,7 @@ def named_splits(modalities: Mapping[str, str], groups: Mapping[str, str]) -> di
         splits[name] = chosen
         for percent, fraction in TEST_FRACTION_OF.items():
             n_folds = N_FOLDS if percent == 15 else 1
-            folds = test_folds(chosen, groups, fraction=fraction, n_folds=n_folds)
+            folds = held_out_folds(chosen, groups, fraction=fraction, n_folds=n_folds)
             for number, test in enumerate(folds, 1):
                 fold = f"/cv{number}" if percent == 15 else ""
                 splits[f"{name}_{percent}{fold}/train"] = _without(chosen, set(test))

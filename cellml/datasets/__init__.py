@@ -80,7 +80,7 @@ def _parse(split: str) -> tuple[str, str | None]:
 
 
 def _load_dsb2018(split: str, root: Path, manual_dir: str | Path | None, config: Any):
-    from cellml.datasets import building  # noqa: PLC0415 (tfds is slow)
+    from cellml.datasets import building  # tfds is slow to import
 
     if config:
         raise UserError(f"dsb2018 has no setting {sorted(config)[0]!r}")
@@ -104,7 +104,7 @@ def _load_dsb2018(split: str, root: Path, manual_dir: str | Path | None, config:
 
 
 def _load_simulated(split: str, root: Path, manual_dir: str | Path | None, config: Any):
-    from cellml.datasets import building  # noqa: PLC0415
+    from cellml.datasets import building
     from cellml.datasets.nuclei_simulated import nuclei_simulated_dataset_builder as builder
 
     if manual_dir is not None:

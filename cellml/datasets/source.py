@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class RecordSource(Sequence[dict[str, Any]]):
         """Returns the number of rows."""
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:  # type: ignore[override]
         """Returns one record.
 
         Returns:
@@ -48,11 +48,11 @@ class RecordSource(Sequence[dict[str, Any]]):
         Raises:
           IndexError: No such row.
         """
-        index = int(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
+        row = index.__index__()
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
         records, modalities = self._open()
-        record = records[self._rows[index]]
+        record = records[self._rows[row]]
         return {
             "id": _text(record["id"]),
             "image": np.asarray(record["image"]),
@@ -95,7 +95,7 @@ class RecordSource(Sequence[dict[str, Any]]):
     def _open(self) -> tuple[Any, list[str]]:
         with self._lock:
             if self._opened is None:
-                from cellml.datasets.building import open_split  # noqa: PLC0415 (tfds is slow)
+                from cellml.datasets.building import open_split  # tfds is slow to import
 
                 self._opened = open_split(self.folder, self._stored_split)
             return self._opened

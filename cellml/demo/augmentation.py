@@ -1,5 +1,6 @@
 """Chapter: test-time augmentation, what it changes and where the model is unsure."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -85,12 +86,12 @@ def _maps_section(
         ),
     ]
     caption = (
-        "Left to right: outlines of the averaged answer over the truth where there is one; the mean "
-        f"probability that a pixel belongs to a nucleus; the spread (standard deviation) of the "
+        "Left to right: outlines of the averaged answer over the truth where it is known; the mean "
+        "probability that a pixel belongs to a nucleus; the spread (standard deviation) of the "
         f"{copies} probabilities; and the nuclei that more than half of the {copies} answers agree "
         "on, coloured by how many did. Bright rims in the spread are normal, edges are fuzzy; a "
-        "bright spot inside or between nuclei is where to look before trusting a count. Point at a "
-        "nucleus in the last picture to read its votes."
+        "bright spot inside or between nuclei is where to look before trusting a count. Point at "
+        "a nucleus in the last picture to read its votes."
     )
     return Section(
         "Where is the model unsure?",
@@ -159,7 +160,7 @@ def _pixel_errors(made: Sequence[Prediction]) -> list[tuple[str, float, int]]:
         ]
     )
     bins = np.digitize(spread, SPREAD_BINS[1:-1])
-    edges = [f"{low:g}–{high:g}" for low, high in zip(SPREAD_BINS, SPREAD_BINS[1:], strict=False)]
+    edges = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(SPREAD_BINS)]
     return [
         (name, float(wrong[bins == i].mean()), int((bins == i).sum()))
         for i, name in enumerate(edges)
@@ -188,9 +189,9 @@ def _trust_section(
         [panel for panel in panels if panel[3]], label="Errors by spread, and right nuclei by votes"
     )
     caption = (
-        "Simulated fields, all together. Left: among pixels with a small spread few are wrong; the "
-        "share grows with it if the spread tells anything. Right: nuclei on which all eight answers "
-        "agree should be right most often. n is the number of pixels or nuclei behind a bar."
+        "All simulated fields together. Left: the share of wrong pixels has to grow with the "
+        "spread, or the spread would tell nothing. Right: likewise, nuclei on which all eight "
+        "answers agree should be right most often. n counts the pixels or nuclei of a bar."
     )
     return Section("May one trust it?", [], [Figure(body, caption)])
 
@@ -201,7 +202,7 @@ def _change_section(changes: Mapping[str, Sequence[float]]) -> Section:
         interval = paired_bootstrap(0, values)
         up, down = sum(v > 0 for v in values), sum(v < 0 for v in values)
         sentences.append(
-            f"{group}: {interval.mean:+.3f} on average (95 % bootstrap interval {interval.low:+.3f} "
+            f"{group}: {interval.mean:+.3f} on average (95 % interval {interval.low:+.3f} "
             f"to {interval.high:+.3f}); better in {up} and worse in {down} of {len(values)} images."
         )
     body = charts.deltas(

@@ -79,7 +79,7 @@ def _facts(run: DemoRun, seconds: dict[str, float], total: float) -> dict[str, s
         + ", ".join(f"{title} {value:.0f} s" for title, value in seconds.items()),
         "Files": f"{NUMBERS} holds the numbers of this page, images/ the pictures and the label "
         "images, training/ the checkpoints and logs",
-        "Pictures": "Tissue: scikit-image, ihc.png (Center for Microscopy and Molecular Imaging, no "
-        "known copyright restrictions). All others are simulated by cellml.",
+        "Pictures": "Tissue: scikit-image, ihc.png (Center for Microscopy and Molecular Imaging, "
+        "no known copyright restrictions). All others are simulated by cellml.",
         "Again": "make demo, or cellml demo --out FOLDER",
     }

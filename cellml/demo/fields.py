@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from cellml.datasets import load_source
+from cellml.demo.settings import DemoSize
 
 MODALITIES = {"fluorescence": "Fluorescence", "tissue": "Tissue (H&E)"}
 """Modalities of the simulated fields and their names in figures."""
@@ -30,31 +31,32 @@ class Field:
     truth: Int[np.ndarray, "h w"] | None = None
 
 
-def simulated_sizes(training: int, test_fields: int) -> tuple[int, int, int]:
-    """Fields in the splits of the simulated data set: training, validation and test.
+def data_options(size: DemoSize) -> dict[str, tuple[int, ...]]:
+    """Settings of the simulated data set that training and scoring share.
 
     Args:
-      training: Fields for training.
-      test_fields: Fields for the test, of each modality.
+      size: Of the tour.
     Returns:
-      `sizes` of `cellml.datasets.load_source`.
+      Keyword arguments of `cellml.datasets.load_source`: fields in the splits (training,
+      validation, test) and their shape.
     """
-    return training, max(2, training // 8), len(MODALITIES) * test_fields
+    train, test = size.training_fields, len(MODALITIES) * size.fields
+    return {
+        "sizes": (train, max(2, train // 8), test),
+        "shape": (size.side_px, size.side_px),
+    }
 
 
-def simulated_fields(data_dir: Path, *, sizes: tuple[int, int, int], side_px: int) -> list[Field]:
+def simulated_fields(data_dir: Path, size: DemoSize) -> list[Field]:
     """The test split of `nuclei_simulated`: as many fields of each modality.
 
     Args:
       data_dir: Where the data set is built on first use.
-      sizes: Fields in each split.
-      side_px: Side of a field.
+      size: Of the tour.
     Returns:
       Fields with truth.
     """
-    source = load_source(
-        "nuclei_simulated", "test", data_dir=data_dir, sizes=sizes, shape=(side_px, side_px)
-    )
+    source = load_source("nuclei_simulated", "test", data_dir=data_dir, **data_options(size))
     return [
         Field(
             f"{record['modality']}_{record['id']}",

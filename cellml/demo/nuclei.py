@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from cellml.demo.fields import by_group
 from cellml.demo.predictions import (
@@ -82,9 +83,7 @@ def best_shown(made: Sequence[Prediction], rows: Sequence[int], count: int) -> l
     Returns:
       Positions, most nuclei first.
     """
-    crowd = {
-        i: len(np.unique(made[i].field.truth)) for i in rows if made[i].field.truth is not None
-    }
+    crowd = {i: _count(made[i].field.truth) for i in rows}
     return sorted(crowd, key=lambda i: (-crowd[i], i))[:count]
 
 
@@ -142,12 +141,12 @@ def _simulated_section(
     rows = []
     for group, positions in groups.items():
         for i in best_shown(made, positions, run.size.shown):
-            rows.append((f"{group}, {_nuclei_count(made[i])}", _comparison(made[i])))
+            rows.append((f"{group}, {_count(made[i].field.truth)} nuclei", _comparison(made[i])))
     caption = (
-        "The most crowded of the simulated fields. Left to right: the image; the outlines that were "
-        "simulated (blue); what Otsu’s threshold with a watershed makes of it; what the model makes "
-        "of it (orange). AP@0.5 is the share of nuclei that are found and outlined with an overlap "
-        "above one half, misses and false alarms both counting against it."
+        "The most crowded of the simulated fields. Left to right: the image; the outlines that "
+        "were simulated; what Otsu’s threshold with a watershed makes of it; what the model makes "
+        "of it. AP@0.5 is the share of nuclei that are found and outlined with an overlap above "
+        "one half, misses and false alarms both counting against it."
     )
     keys = [TRUTH_KEY, ColourKey(OTSU, theme.YELLOW), PREDICTION_KEY]
     return Section(
@@ -160,9 +159,9 @@ def _simulated_section(
     )
 
 
-def _nuclei_count(prediction: Prediction) -> str:
-    truth = prediction.field.truth
-    return "" if truth is None else f"{len(np.unique(truth[truth > 0]))} nuclei"
+def _count(labels: Int[np.ndarray, "h w"] | None) -> int:
+    """Number of nuclei."""
+    return 0 if labels is None else len(np.unique(labels[labels > 0]))
 
 
 def _comparison(prediction: Prediction) -> list[Panel]:
@@ -216,8 +215,8 @@ def _score_section(
             ),
             Figure(
                 curves,
-                "From lenient (left, half of a nucleus must overlap) to strict (right). A curve that "
-                "starts high and falls late finds the nuclei and also draws their edges well.",
+                "From lenient (left, half of a nucleus must overlap) to strict (right). A curve "
+                "that starts high and falls late finds the nuclei and also draws their edges well.",
                 "How strict may one be?",
             ),
         ],

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from cellml import tta
 from cellml.data.writers import write_labels, write_png
-from cellml.demo.fields import Field, simulated_fields, simulated_sizes, tissue_section
+from cellml.demo.fields import Field, simulated_fields, tissue_section
 from cellml.demo.settings import DemoRun, Stopwatch
 from cellml.metrics import InstanceScores, evaluate_labels
 from cellml.ops.overlap import overlap_pairs_host
@@ -119,12 +119,9 @@ def votes_and_hits(prediction: Prediction) -> list[tuple[int, bool]]:
 
 
 def _predict_simulated(run: DemoRun) -> list[Prediction]:
-    model, size = segmenter(run), run.size
-    fields = simulated_fields(
-        run.out / "data",
-        sizes=simulated_sizes(size.training_fields, size.fields),
-        side_px=size.side_px,
-    )
+    model = segmenter(run)
+    run.say("rendering simulated fields")
+    fields = simulated_fields(run.out / "data", run.size)
     run.say(f"segmenting {len(fields)} simulated fields under 8 transforms (compiling first)")
     watch = Stopwatch()
     predict_stack(model, fields[0].image, transforms=TRANSFORMS)

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from cellml import experiment
 from cellml.datasets import load_source
+from cellml.demo.fields import data_options
 from cellml.demo.nuclei import PREDICTION_KEY, SCALE_BAR_PX, TRUTH_KEY
 from cellml.demo.settings import DemoRun, DemoSize, Stopwatch
 from cellml.metrics import evaluate_labels, summarise
@@ -65,6 +66,7 @@ def demo_config(size: DemoSize, data_dir: Path) -> ConfigDict:
                 "manual_dir": None,
                 "train_split": "train",
                 "eval_split": "validation",
+                "options": data_options(size),
                 "modality_weights": {"fluorescence": 0.5, "tissue": 0.5},
             },
             "model": {
@@ -145,8 +147,8 @@ def training_chapter(run: DemoRun) -> Chapter:
     }
     return Chapter(
         "Learning from nothing",
-        "A small network starts with random weights and, shown nothing but simulated fields, learns "
-        "what a nucleus is.",
+        "A small network starts with random weights and, shown nothing but simulated fields, "
+        "learns what a nucleus is.",
         [
             _film_section(fields, snapshots),
             _curve_section(config, records, snapshots, seconds, count_parameters(start.variables)),
@@ -188,7 +190,9 @@ def _exported(workdir: Path) -> list[tuple[int, Segmenter]]:
 
 def _held_out(config: ConfigDict, size: DemoSize) -> list[dict]:
     """The most crowded field of each modality first, then others, from the validation split."""
-    source = load_source("nuclei_simulated", "validation", data_dir=config.data.data_dir)
+    source = load_source(
+        "nuclei_simulated", "validation", data_dir=config.data.data_dir, **data_options(size)
+    )
     records = sorted(source, key=lambda record: -int(record["labels"].max()))
     first = {record["modality"]: record for record in reversed(records)}
     shown = [first[modality] for modality in sorted(first)]
@@ -242,9 +246,9 @@ def _film_section(fields: Sequence[dict], snapshots: Sequence[Snapshot]) -> Sect
         ColourKey("probability", colour_map=theme.PROBABILITY_MAP, low="0", high="1"),
     ]
     caption = (
-        f"Fields that were held out of training. At step 0 the weights are random and the answer is "
-        f"noise; by step {chosen[-1].step} nuclei stand out and most that touch are separate. Below "
-        "each film: outlines before and after training over the truth."
+        "Fields that were held out of training. At step 0 the weights are random, and so is the "
+        f"answer; step {chosen[-1].step} is the end of the training. Below each film: outlines "
+        "before and after training, over the truth."
     )
     return Section(
         "A film of learning",

@@ -14,8 +14,10 @@ one match of IoU 1/2 whichever half is taken: the Hungarian method finds the sam
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -141,33 +143,13 @@ def count_matches(
     fractions = [_fraction(float(t), n_pixels) for t in np.atleast_1d(iou_min)]
     if not fractions:
         raise ValueError("iou_min must name at least one threshold")
-    row_area, column_area = table.area_true[:, None], table.area_pred[None, :]
-    # IoU > 1/2 <=> 3 I > A + B. Such pairs are alone in their row: its sum is the pair's own value.
-    sure = 3 * table.intersection > row_area + column_area
-    inter = jnp.where(sure, table.intersection, 0).sum(1)
-    other = jnp.where(sure, column_area, 0).sum(1)
-    union = jnp.where(inter > 0, table.area_true + other - inter, 1)
-    ratio = inter.astype(jnp.float32) / union.astype(jnp.float32)
-
-    tp, iou_sum = [], []
-    for t in fractions:
-        left, right = t.denominator * inter, t.numerator * union
-        hit = (left > right) if strict else (left >= right)
-        hits = hit.sum(dtype=jnp.int32)
-        ious = jnp.where(hit, ratio, 0.0).sum()
-        if t == Fraction(1, 2) and not strict:
-            halves = _count_halves(table)
-            hits, ious = hits + halves, ious + 0.5 * halves.astype(jnp.float32)
-        tp.append(hits)
-        iou_sum.append(ious)
-    n_true = (table.area_true > 0).sum(dtype=jnp.int32)
-    n_pred = (table.area_pred > 0).sum(dtype=jnp.int32)
-    matched, quality = jnp.stack(tp), jnp.stack(iou_sum)
-    if single:
-        matched, quality = matched[0], quality[0]
-    return MatchCounts(matched, n_pred - matched, n_true - matched, quality, table.overflow)
+    counts = _count_matches(table, tuple(fractions), strict)
+    if not single:
+        return counts
+    return MatchCounts(*(x[0] for x in counts[:4]), counts.overflow)
 
 
+@partial(jax.jit, static_argnames="empty")
 def match_rates(counts: MatchCounts, *, empty: str = "nan") -> MatchRates:
     """Turns counts of one image, or pooled over many, into scores.
 
@@ -237,6 +219,7 @@ def ap_dsb2018(
     return jnp.where(usable, score, jnp.nan)
 
 
+@jax.jit
 def aji_sums(table: OverlapTable) -> AjiSums:
     """Returns numerator and denominator of the aggregated Jaccard index (AJI).
 
@@ -290,6 +273,35 @@ def aji(
     if valid is not None:
         usable &= jnp.asarray(valid)
     return jnp.where(usable, score, jnp.nan)
+
+
+@partial(jax.jit, static_argnames=("thresholds", "strict"))
+def _count_matches(
+    table: OverlapTable, thresholds: tuple[Fraction, ...], strict: bool
+) -> MatchCounts:
+    row_area, column_area = table.area_true[:, None], table.area_pred[None, :]
+    # IoU > 1/2 <=> 3 I > A + B. Such pairs are alone in their row: its sum is the pair's own value.
+    sure = 3 * table.intersection > row_area + column_area
+    inter = jnp.where(sure, table.intersection, 0).sum(1)
+    other = jnp.where(sure, column_area, 0).sum(1)
+    union = jnp.where(inter > 0, table.area_true + other - inter, 1)
+    ratio = inter.astype(jnp.float32) / union.astype(jnp.float32)
+
+    tp, iou_sum = [], []
+    for t in thresholds:
+        left, right = t.denominator * inter, t.numerator * union
+        hit = (left > right) if strict else (left >= right)
+        hits = hit.sum(dtype=jnp.int32)
+        ious = jnp.where(hit, ratio, 0.0).sum()
+        if t == Fraction(1, 2) and not strict:
+            halves = _count_halves(table)
+            hits, ious = hits + halves, ious + 0.5 * halves.astype(jnp.float32)
+        tp.append(hits)
+        iou_sum.append(ious)
+    n_true = (table.area_true > 0).sum(dtype=jnp.int32)
+    n_pred = (table.area_pred > 0).sum(dtype=jnp.int32)
+    matched, quality = jnp.stack(tp), jnp.stack(iou_sum)
+    return MatchCounts(matched, n_pred - matched, n_true - matched, quality, table.overflow)
 
 
 def _count_halves(table: OverlapTable) -> Array:

@@ -58,6 +58,7 @@ class OverlapPairs(NamedTuple):
         return self.area_true[self.row] + self.area_pred[self.column] - self.intersection
 
 
+@partial(jax.jit, static_argnames="max_instances")
 def overlap_table(
     true: Labels, pred: Labels, *, max_instances: int, mask: PixelMask | None = None
 ) -> OverlapTable:

@@ -1,11 +1,11 @@
-"""Charts as inline SVG that take the page's font and text colour, so that they fit light and dark."""
+"""Charts as inline SVG that take the page's font and text colour, to fit light and dark."""
 
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -15,7 +15,7 @@ from cellml.report import theme
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.color": theme.INK,
     "axes.labelcolor": theme.INK,
@@ -23,7 +23,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10.5,
-    "axes.titleweight": "semibold",
+    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.labelsize": 9.5,
     "axes.linewidth": 0.7,
@@ -246,4 +246,5 @@ def _inline(svg: str, label: str, salt: str) -> str:
     # Groups are numbered alike in every chart; ids must be unique on a page.
     body = re.sub(r'\sid="([A-Za-z]+[\w.]*?_\d+)"', rf' id="\1-{salt}"', body)
     body = re.sub(r"font: (?:\w+ )*([\d.]+)px [^;\"]*", r"font-size: \1px", body)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     return f'<svg class="chart" role="img" aria-label="{escape(label)}" {view_box[0]}>{body}'

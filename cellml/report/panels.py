@@ -11,7 +11,7 @@ from io import BytesIO
 
 import numpy as np
 import scipy.ndimage as ndi
-from jaxtyping import Int, Shaped, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from markupsafe import Markup
 from PIL import Image
 from skimage.measure import find_contours
@@ -91,26 +91,36 @@ def png_uri(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def outline_paths(labels: Int[np.ndarray, "h w"]) -> dict[int, str]:
-    """Outline of each nucleus as the `d` of an SVG path, one unit per pixel, by label.
+def outline_rings(labels: Int[np.ndarray, "h w"]) -> dict[int, list[Float[np.ndarray, "n 2"]]]:
+    """Closed outlines of each nucleus, by label.
 
     Steps of single pixels are rounded off for the eye: outlines follow the mask within a pixel.
+
+    Args:
+      labels: Label image, 0 is background.
+    Returns:
+      Corners (x, y) of one or more rings; the centre of pixel (y, x) is (x + 0.5, y + 0.5).
     """
-    paths = {}
+    rings = {}
     for label, box in enumerate(ndi.find_objects(labels), start=1):
         if box is None:
             continue
         inside = np.pad(labels[box] == label, 3).astype(np.float32)
         smooth = ndi.gaussian_filter(inside, 0.7)
-        rings = find_contours(smooth, 0.5) or find_contours(inside, 0.5)
-        # Two pixels of padding, and the centre of a pixel lies at one half.
-        origin = np.array([box[0].start, box[1].start]) - 2.5
-        parts = [
-            "M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in ring[:-1] + origin) + "Z"
-            for ring in rings
-        ]
-        paths[label] = "".join(parts)
-    return paths
+        # What is too thin to survive the smoothing is outlined as it is.
+        found = find_contours(smooth, 0.5) or find_contours(inside, 0.5)
+        # Three pixels of padding, less the half pixel to a pixel's centre.
+        origin = np.array([box[1].start, box[0].start]) - 2.5
+        rings[label] = [ring[:-1, ::-1] + origin for ring in found]
+    return rings
+
+
+def outline_paths(labels: Int[np.ndarray, "h w"]) -> dict[int, str]:
+    """`outline_rings` as the `d` of one SVG path for each label."""
+    return {
+        label: "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in ring) + "Z" for ring in rings)
+        for label, rings in outline_rings(labels).items()
+    }
 
 
 def panel_svg(panel: Panel) -> Markup:

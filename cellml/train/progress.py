@@ -1,9 +1,10 @@
 """What a person sees of a run: a bar on a terminal, plain lines elsewhere."""
 
+import io
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import IO, Any, cast
 
 
 class Progress:
@@ -20,7 +21,7 @@ class Progress:
         start: int = 0,
         title: str = "train",
         enabled: bool = True,
-        stream: TextIO | None = None,
+        stream: io.TextIOBase | None = None,
         line_interval_s: float = 10.0,
     ) -> None:
         """Prepares the display; nothing is shown before the first update.
@@ -34,7 +35,7 @@ class Progress:
           line_interval_s: Least time between two plain lines.
         """
         self._total, self._start, self._title = total, start, title
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = cast("io.TextIOBase", sys.stderr) if stream is None else stream
         self._interval_s = line_interval_s
         self._enabled = enabled
         self._began_s = self._now()
@@ -54,7 +55,7 @@ class Progress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[text]}"),
-            console=Console(file=self._stream),
+            console=Console(file=cast("IO[str]", self._stream)),
             refresh_per_second=4,
         )
         task = bar.add_task(

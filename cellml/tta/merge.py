@@ -42,12 +42,9 @@ def merge_mean(
     return sigmoid(jnp.mean(logit(jnp.clip(stack, clip, 1 - clip)), axis=0))
 
 
-def threshold(probability: FloatArray, *, above: float = 0.5) -> Bool[Array, "..."]:
-    """True where the probability is strictly above the threshold.
-
-    Strict, so that the mean of hard votes followed by this is a strict majority.
-    """
-    return jnp.asarray(probability) > above
+def threshold(probability: FloatArray, *, at_least: float = 0.5) -> Bool[Array, "..."]:
+    """Foreground: True where the probability reaches the threshold, inclusive as everywhere."""
+    return jnp.asarray(probability) >= at_least
 
 
 def variance(stack: FloatArray) -> Float[Array, "..."]:

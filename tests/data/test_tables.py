@@ -45,7 +45,7 @@ def test_rows_agree_with_regionprops(scene):
         assert row["area_px"] == region.area
         assert row["equivalent_diameter_px"] == pytest.approx(region.equivalent_diameter_area)
         intensities = [row["mean_intensity_1"], row["mean_intensity_2"]]
-        np.testing.assert_allclose(intensities, region.mean_intensity)
+        np.testing.assert_allclose(intensities, region.intensity_mean)
         mask = labels == region.label
         assert row["mean_probability"] == pytest.approx(probability[mask].mean(), rel=1e-6)
         assert row["vote_share"] == np.mean([v[mask].mean() > 0.5 for v in votes])

@@ -74,7 +74,7 @@ def test_eight_devices_equal_one(count):
 def test_mean_of_means_would_differ():
     # Guards the test above: its second loss has counts that differ between shards.
     per_shard = points(24)["y"].reshape(8, 3).sum(axis=1)
-    assert len(set(per_shard.tolist())) > 2
+    assert len(set(per_shard.tolist())) > 1
 
 
 def sharded_step(name):

@@ -40,10 +40,11 @@ def test_equivariant_network_has_no_variance(shape):
     assert np.all(np.asarray(variance(stack)) == 0)
 
 
-def test_threshold_is_strict():
+def test_threshold_is_inclusive():
     votes = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 1]], np.float32)
-    np.testing.assert_array_equal(threshold(merge_mean(votes)), [True, False, False])
-    np.testing.assert_array_equal(threshold(np.array([0.3, 0.8], np.float32), above=0.8), [0, 0])
+    np.testing.assert_array_equal(threshold(merge_mean(votes)), [True, True, False])
+    found = threshold(np.array([0.3, 0.8, 0.9], np.float32), at_least=0.85)
+    np.testing.assert_array_equal(found, [False, False, True])
 
 
 def test_variance_is_the_population_variance():

@@ -1,9 +1,13 @@
 """tensorflow-datasets builder of DSB2018 stage 1; neither building nor reading needs TensorFlow."""
 
 import hashlib
+import shutil
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -27,7 +31,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "A folder in Kaggle's layout (stage1_train/<id>/images, stage1_train/<id>/masks) or with "
         "images/<id>.png, labels/<id>.png and index.csv."
@@ -87,8 +91,24 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"{archive}: sha256 and size are {found}, the first download had {expected} "
                 f"({record})"
             )
-        return Path(dl_manager.extract(tfds.download.Resource(
-            path=archive, extract_method=tfds.download.ExtractMethod.ZIP)))  # fmt: skip
+        return _unpack(archive)
+
+
+def _unpack(archive: Path) -> Path:
+    """Unpacks beside the archive, once and all or nothing; (tfds' way needs TensorFlow)."""
+    folder = archive.with_name(archive.name + ".unpacked")
+    if folder.is_dir():
+        return folder
+    scratch = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=archive.parent))
+    try:
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(scratch)
+        scratch.rename(folder)
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{archive}: is damaged: {error}; remove it to load it again") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
 
 
 class _Images:

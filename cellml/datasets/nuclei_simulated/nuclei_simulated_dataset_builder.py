@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -62,8 +62,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Fields rendered by `cellml.data.simulation.simulate_field`."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
-    BUILDER_CONFIGS = [make_config(content) for content in MODALITIES_OF]
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    BUILDER_CONFIGS: ClassVar = [make_config(content) for content in MODALITIES_OF]
 
     def _info(self) -> tfds.core.DatasetInfo:
         is_16bit = self.builder_config.content.endswith("16bit")

@@ -1,0 +1,1 @@
+"""Scripts that compare cellml with other libraries; see README.md."""

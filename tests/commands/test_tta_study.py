@@ -1,0 +1,261 @@
+"""The study of TTA on stand-in models whose gain is known, and its command line."""
+
+import io
+import json
+from functools import partial
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from PIL import Image
+from rich.console import Console
+from skimage.measure import label
+
+from cellml.commands import tta_study
+from cellml.commands.tta_study_inputs import FolderSource, find_checkpoints, limited
+from cellml.commands.tta_study_scores import (
+    ROW_SCHEMA,
+    StudyModel,
+    score_rows,
+    summarise_rows,
+    variants,
+)
+from cellml.errors import UsageError, UserError
+from cellml.tta import predict, resolve_transforms
+
+QUIET = Console(file=io.StringIO())
+SETTINGS = {"tta": "d4", "preset": "kaggle", "seed": 0, "data": "squares", "n_images": 5}
+
+
+def labels_from_maps(maps):
+    return label(maps[..., 0] >= 0.5).astype(np.int32)
+
+
+def squares(index):
+    """Two squares of 6 x 6; the image is their mask, and says which record it is."""
+    labels = np.zeros((24, 30), np.uint16)
+    labels[3:9, 4 + index : 10 + index] = 4
+    labels[14:20, 12:18] = 9
+    image = (labels > 0).astype(np.float32)[..., None]
+    return {"id": f"image{index}", "image": image, "labels": labels, "modality": "fluorescence"}
+
+
+SMALL = (("filters", (4, 8)),)
+SOURCE = [squares(index) for index in range(5)]
+
+
+def row_below_lost(image):
+    """A network that erodes nuclei at their lower side, wherever that is after the transform."""
+    import jax.numpy as jnp
+
+    above = jnp.concatenate([image[1:], jnp.zeros_like(image[:1])])
+    return 0.2 + 0.8 * image * above
+
+
+def model(group="plain", epoch=1, network=row_below_lost, tta="d4"):
+    def stack(image):
+        return np.asarray(predict(network, image, transforms=tta))
+
+    return StudyModel(group, f"{group}_{epoch}", epoch, stack, labels_from_maps)
+
+
+def test_known_gain():
+    """Each side is lost in 2 of 8 transforms: 5/6 of a square without TTA, all of it with."""
+    rows = list(score_rows(model(), SOURCE))
+    assert [row["id"] for row in rows] == [record["id"] for record in SOURCE]
+    for row in rows:
+        assert row["iou_none"] == pytest.approx(5 / 6)
+        assert row["iou_tta"] == 1
+        assert row["iou_delta"] == pytest.approx(1 / 6)
+        # 5 x 6 dilated by the four neighbours has 30 + 2 * 6 + 2 * 5 pixels, with all true ones.
+        assert row["iou_dilated"] == pytest.approx(36 / 52)
+        # IoU 5/6 passes the thresholds .50 to .80, 7 of 10.
+        assert row["ap_dsb2018_none"] == pytest.approx(0.7)
+        assert row["ap_dsb2018_tta"] == 1
+        assert (row["n_true"], row["n_pred_none"], row["n_pred_tta"]) == (2, 2, 2)
+        assert row["mean_variance"] > 0
+
+
+def test_dilation_is_by_four_neighbours_and_keeps_nuclei_apart():
+    maps = np.zeros((1, 5, 9, 1), np.float32)
+    maps[0, 2, 2:4] = maps[0, 2, 5:7] = 0.9
+    found = variants(model(), maps)["dilated"]
+    expected = np.array(
+        [
+            [0, 0, 0, 0, 0, 0, 0, 0, 0],
+            [0, 0, 1, 1, 0, 1, 1, 0, 0],
+            [0, 1, 1, 1, 1, 1, 1, 1, 0],
+            [0, 0, 1, 1, 0, 1, 1, 0, 0],
+            [0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ]
+    )
+    np.testing.assert_array_equal(found.foreground, expected)
+    np.testing.assert_array_equal(found.labels > 0, expected)
+    assert set(np.unique(found.labels)) == {0, 1, 2}
+
+
+def row(group, checkpoint, index, deltas, modality="tissue"):
+    """A row whose changes of IoU and mAP_DSB are `deltas`."""
+    entry = {"group": group, "checkpoint": checkpoint, "epoch": 1, "row": index}
+    entry |= {"id": str(index), "modality": modality, "n_true": 1}
+    for score, delta in zip(("iou", "ap_dsb2018"), deltas, strict=True):
+        values = {"none": 0.5, "tta": 0.5 + delta, "dilated": 0.6}
+        values |= {"delta": delta, "delta_dilated": 0.1, "tta_minus_dilated": delta - 0.1}
+        entry |= {f"{score}_{name}": value for name, value in values.items()}
+    return entry
+
+
+def test_summary_by_hand():
+    rows = [
+        row("a", "first", 0, (0.1, 0.2)),
+        row("a", "first", 1, (-0.3, np.nan), modality="fluorescence"),
+        row("a", "first", 2, (0.5, 0.0)),
+        row("a", "second", 0, (0.3, 0.2)),
+        row("a", "second", 1, (-0.1, 0.2), modality="fluorescence"),
+        row("a", "second", 2, (0.1, 0.4)),
+    ]
+    found = summarise_rows(rows)
+    first = found["checkpoints"][0]
+    assert (first["checkpoint"], first["modality"], first["n_images"]) == ("first", "all", 3)
+    assert first["iou"]["tta"] == pytest.approx(0.6)
+    assert first["iou"]["delta"]["mean"] == pytest.approx(0.1)
+    assert first["iou"]["delta"]["median"] == pytest.approx(0.1)
+    assert first["iou"]["delta"]["share_worse"] == pytest.approx(1 / 3)
+    assert first["iou"]["delta"]["low95"] < 0.1 < first["iou"]["delta"]["high95"]
+    # The image without a score is left out of all means, also of those of the other methods.
+    assert first["ap_dsb2018"]["n_undefined"] == 1
+    assert first["ap_dsb2018"]["delta"]["mean"] == pytest.approx(0.1)
+    assert first["ap_dsb2018"]["delta"]["share_worse"] == 0
+    # Over the checkpoints, an image counts once: 0.2, -0.2 and 0.3.
+    group = found["groups"][0]
+    assert group["n_images"] == 3
+    assert group["iou"]["delta"]["mean"] == pytest.approx(0.1)
+    assert group["iou"]["delta"]["median"] == pytest.approx(0.2)
+    assert group["iou"]["delta"]["share_worse"] == pytest.approx(1 / 3)
+    assert {entry["modality"] for entry in found["groups"]} == {"all", "fluorescence", "tissue"}
+
+
+def test_study_writes_everything(tmp_path):
+    shrunk = partial(model, "shrunk", 10), partial(model, "shrunk", 20)
+    models = [*shrunk, partial(model, "equivariant", 10, lambda image: 0.2 + 0.8 * image)]
+    result = tta_study.study(models, SOURCE, tmp_path, settings=SETTINGS, console=QUIET)
+    names = {path.name for path in tmp_path.iterdir()}
+    stems = ("epochs_iou", "epochs_ap_dsb2018", "cases")
+    figures = {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".svg")}
+    assert names == figures | {"per_image.csv", "per_image.parquet", "summary.json", "summary.txt"}
+    for name in figures:
+        assert (tmp_path / name).stat().st_size > 5000
+    with Image.open(tmp_path / "cases.png") as picture:
+        assert picture.width > 1000
+
+    table = pyarrow.parquet.read_table(tmp_path / "per_image.parquet")
+    assert table.schema.names == ROW_SCHEMA.names
+    assert table.num_rows == 15
+    assert pyarrow.csv.read_csv(tmp_path / "per_image.csv").num_rows == 15
+    deltas = dict.fromkeys(table["group"].to_pylist(), ())
+    for entry in table.to_pylist():
+        deltas[entry["group"]] += (entry["iou_delta"],)
+    assert deltas["equivariant"] == (0,) * 5
+    assert deltas["shrunk"] == pytest.approx([1 / 6] * 10)
+
+    assert json.loads((tmp_path / "summary.json").read_text()) == result
+    text = (tmp_path / "summary.txt").read_text()
+    assert "+0.1667" in text
+    assert "all checkpoints" in text
+
+
+def test_images_without_nuclei():
+    """Kaggle's score is undefined there, which must not poison the means."""
+    empty = {**squares(0), "image": np.zeros((24, 30, 1), np.float32)}
+    empty["labels"] = np.zeros((24, 30), np.uint16)
+    rows = list(score_rows(model(), [squares(1), empty]))
+    found = summarise_rows(rows)["checkpoints"][0]
+    assert found["ap_dsb2018"]["n_undefined"] <= 1
+    assert np.isfinite(found["ap_dsb2018"]["delta"]["mean"])
+    assert rows[1]["iou_none"] == 1
+
+
+def test_find_checkpoints(tmp_path):
+    for name in ("epoch_10", "epoch_9", "notes"):
+        (tmp_path / name).with_suffix(".safetensors" if "_" in name else ".txt").touch()
+    found = find_checkpoints([f"with={tmp_path}", "shipped=nuclei"])
+    assert [(group, epoch) for group, epoch, _ in found] == [
+        ("with", 9), ("with", 10), ("shipped", 0),
+    ]  # fmt: skip
+    (tmp_path / "other_10.safetensors").touch()
+    (tmp_path / "nothing").mkdir()
+    for groups, message in [
+        ([f"a={tmp_path}"], "epoch_10.safetensors and other_10.safetensors have the same"),
+        ([f"a={tmp_path / 'nothing'}"], "no .safetensors file"),
+        (["nuclei"], "expected NAME=PATH"),
+        (["a=x", "a=y"], "given twice"),
+        ([], "at least one"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            find_checkpoints(groups)
+
+
+def test_limit_is_spread_evenly():
+    assert [r["id"] for r in limited(SOURCE, 3)] == ["image0", "image2", "image4"]
+    assert len(limited(SOURCE, 9)) == 5
+
+
+def write_folder(folder):
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True)
+    for record in SOURCE[:2]:
+        pixels = (record["image"][..., 0] * 200).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{record['id']}.png")
+        Image.fromarray(record["labels"]).save(folder / "labels" / f"{record['id']}.png")
+    return folder
+
+
+def test_folder_source(tmp_path):
+    source = FolderSource(write_folder(tmp_path))
+    assert [record["id"] for record in source] == ["image0", "image1"]
+    assert source[1]["image"].shape == (24, 30, 1)
+    assert source[1]["labels"].max() == 2
+
+
+def test_command_line_with_a_saved_segmenter(tmp_path, capsys):
+    """A small U-Net with random weights, through files, on images of sides no stride divides."""
+    import jax
+
+    from cellml.tasks.semantic import Segmenter, SegmenterSpec, save_segmenter
+
+    spec = SegmenterSpec(model=SMALL, heads=("foreground",))
+    example = np.zeros((1, spec.stride, spec.stride, 3), np.float32)
+    segmenter = Segmenter(spec, spec.unet().init(jax.random.key(0), example))
+    for epoch in (1, 2):
+        save_segmenter(tmp_path / "run" / f"epoch_{epoch:03d}.safetensors", segmenter)
+    folder, out = write_folder(tmp_path / "data"), tmp_path / "out"
+    arguments = ["--group", f"run={tmp_path / 'run'}", "--data", str(folder), "--out", str(out)]
+    assert tta_study.main([*arguments, "--tta", "dissertation6"]) == 0
+    result = json.loads((out / "summary.json").read_text())
+    assert result["settings"]["tta"] == "dissertation6"
+    assert [entry["epoch"] for entry in result["checkpoints"]] == [1, 2]
+    assert "all checkpoints" in capsys.readouterr().out
+
+
+def test_command_line_refuses(tmp_path, capsys):
+    out = ["--out", str(tmp_path)]
+    assert tta_study.main(["--help"]) == 0
+    assert tta_study.main(out) == 2
+    assert "--group" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="neither dsb2018 nor nuclei_simulated nor a folder"):
+        tta_study.main([*out, "--group", "a=nuclei", "--data", str(tmp_path / "none")])
+    with pytest.raises(UsageError, match="at least 1 expected"):
+        tta_study.main([*out, "--group", "a=nuclei", "--limit", "0"])
+    (tmp_path / "a.safetensors").write_bytes(b"cut short")
+    folder = write_folder(tmp_path / "data")
+    with pytest.raises(UserError, match=r"a\.safetensors"):
+        tta_study.main([*out, "--group", f"a={tmp_path / 'a.safetensors'}", "--data", str(folder)])
+    with pytest.raises(UsageError, match="--tta none"):
+        tta_study.run(groups=["a=nuclei"], out=tmp_path, tta="none")
+
+
+def test_every_preset_starts_with_the_identity():
+    """Version 0 is what "without TTA" means here."""
+    for name in ("none", "dissertation6", "d4"):
+        assert resolve_transforms(name)[0].name == "identity"

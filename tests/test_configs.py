@@ -1,0 +1,65 @@
+"""Every config runs one step at smoke size, and every entry of it is read by something."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from cellml import experiment
+from cellml.tasks.semantic import load_segmenter
+from cellml.train.config import track_reads, unread
+
+FOLDER = Path(__file__).resolve().parents[1] / "configs"
+CONFIGS = sorted(path.stem for path in FOLDER.glob("*.py"))
+
+
+def _module(name: str):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_trains_at_smoke_size_and_reads_every_entry(name: str, tmp_path: Path) -> None:
+    module = _module(name)
+    config = module.smoke(module.get_config())
+    config.data.data_dir = str(tmp_path / "data")
+    tracked = track_reads(config)
+    state = experiment.run(tracked, tmp_path / "run")
+    assert int(state.step) >= 1
+    assert unread(tracked) == []
+    exported = sorted((tmp_path / "run" / "segmenters").iterdir())
+    assert load_segmenter(exported[-1]).spec.heads == tuple(config.model.heads)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_header_states_command_and_hardware(name: str) -> None:
+    text = _module(name).__doc__ or ""
+    assert f"configs/{name}.py" in text
+    assert "Hardware:" in text
+
+
+def test_an_entry_that_nothing_reads_is_found(tmp_path: Path) -> None:
+    module = _module("unet_nuclei")
+    config = module.smoke(module.get_config())
+    config.train.learning_rat = 3e-4
+    config.data.data_dir = str(tmp_path / "data")
+    tracked = track_reads(config)
+    experiment.run(tracked, tmp_path / "run")
+    assert unread(tracked) == ["train.learning_rat"]
+
+
+def test_unknown_task_is_named(tmp_path: Path) -> None:
+    config = _module("unet_nuclei").get_config()
+    config.task = "dreams"
+    with pytest.raises(ValueError, match="unknown 'dreams'; known: semantic"):
+        experiment.run(config, tmp_path)
+
+
+def test_epochs_become_steps() -> None:
+    train = _module("unet_dissertation").get_config().train
+    train.batch_size = 4
+    counts = experiment.step_counts(train, n_examples=10)
+    assert counts == {"steps": 600, "eval_every": 3, "checkpoint_every": 15}
