@@ -74,7 +74,7 @@ def measure(side_px: int, options: list[str], folder: Path) -> tuple[float, floa
 
 def main() -> int:
     """Runs all sizes and prints a markdown table; returns 1 if a target is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sides", type=int, nargs="+", default=[2048, 4096, 8192])
     parser.add_argument("--weights", help="a weights file; default: the shipped model")
     parser.add_argument("--tta", default="none")

@@ -115,7 +115,8 @@ def segment(
         raise UsageError("--model and --weights exclude each other")
     try:
         platform.select_device(device)
-        platform.require_device(device)
+        if device is not None:  # imports jax, which a wrong path need not wait for
+            platform.require_device(device)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"--device {device}: {error}") from error
     from rich.console import Console

@@ -19,7 +19,7 @@ from cellml.demo.fields import Field, simulated_fields, tissue_section  # noqa: 
 from cellml.demo.predictions import MEAN, Prediction, predict_field  # noqa: E402
 from cellml.demo.settings import DemoSize  # noqa: E402
 from cellml.report import theme  # noqa: E402
-from cellml.report.panels import displayed, outline_rings  # noqa: E402
+from cellml.report.panels import outline_rings  # noqa: E402
 from cellml.tasks.semantic import load_segmenter  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -46,7 +46,7 @@ def draw_segmentation(predictions: dict[str, Prediction], path: Path) -> None:
     figure = Figure(figsize=(10.6, 7.0), layout="constrained", dpi=150)
     axes = figure.subplots(len(predictions), 3, squeeze=False)
     for row, (heading, prediction) in zip(axes, predictions.items(), strict=True):
-        shown = displayed(prediction.field.image)
+        shown = prediction.field.shown
         found = prediction.labels[MEAN]
         row[0].imshow(shown)
         row[0].set_ylabel(heading, fontsize=12)

@@ -8,4 +8,5 @@ import sys
 from cellml.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["evaluate", *sys.argv[1:]]))
+    sys.argv.insert(1, "evaluate")
+    main()

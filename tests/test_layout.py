@@ -129,8 +129,8 @@ def test_packages_have_an_init_so_that_the_wheel_takes_them():
 
 def test_importing_cellml_is_fast_and_light():
     code = (
-        "import time; start = time.perf_counter(); import cellml, cellml.platform;"
-        "took = time.perf_counter() - start; import sys;"
+        "import time; start = time.process_time(); import cellml, cellml.platform;"
+        "took = time.process_time() - start; import sys;"
         f"print(took, [name for name in {HEAVY!r} if name in sys.modules])"
     )
     runs = [
@@ -140,7 +140,7 @@ def test_importing_cellml_is_fast_and_light():
         for _ in range(3)
     ]
     assert {heavy.strip() for _, heavy in runs} == {"[]"}
-    assert min(float(took) for took, _ in runs) < 1.0  # the best of three: the machine may be busy
+    assert min(float(took) for took, _ in runs) < 1.0  # seconds of the CPU: the machine may be busy
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,11 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(f"cellml train: unexpected argument {rest[0]}")
     if not config.value or not workdir.value:
         raise UsageError("cellml train: --config=FILE and --workdir=DIR are needed")
+    try:
+        config.value.to_dict()  # ml_collections keeps a file's errors until somebody looks
+    except (OSError, AttributeError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise UsageError(f"cellml train: --config gives no ConfigDict: {reason}") from error
     from cellml import experiment  # imports jax
 
     if distributed.value:

@@ -55,20 +55,21 @@ def summary_text(result: Mapping[str, Any]) -> str:
 
 
 _HEADER = (
-    "group", "checkpoint", "none", "TTA", "dilated", "change", "95 % interval", "median", "worse",
-    "dilation",
+    "group", "checkpoint", "images", "none", "TTA", "dilated", "change", "95 % interval", "median",
+    "worse", "dilation",
 )  # fmt: skip
-_WIDTHS = (20, 30, 7, 7, 7, 9, 20, 9, 6, 9)
+_WIDTHS = (20, 30, 6, 7, 7, 7, 9, 20, 9, 6, 9)
 
 
 def _cells(entry: Mapping[str, Any], checkpoint: str, score: str) -> tuple[str, ...]:
     found = entry[score]
     if found["delta"] is None:
-        return (entry["group"], checkpoint, "-", "-", "-", "-", "-", "-", "-", "-")
+        return (entry["group"], checkpoint, "0", *["-"] * (len(_HEADER) - 3))
     delta = found["delta"]
     return (
         entry["group"],
         checkpoint,
+        str(entry["n_images"] - found["n_undefined"]),
         *(f"{found[method]:.4f}" for method in ("none", "tta", "dilated")),
         f"{delta['mean']:+.4f}",
         f"{delta['low95']:+.4f} to {delta['high95']:+.4f}",

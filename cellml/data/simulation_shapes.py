@@ -150,7 +150,7 @@ def smooth_noise(
 
     Filtered in the Fourier domain on a grid no finer than needed, so that wide kernels are cheap.
     """
-    sigma_y, sigma_x = (sigma, sigma) if np.isscalar(sigma) else sigma
+    sigma_y, sigma_x = sigma if isinstance(sigma, tuple) else (sigma, sigma)
     step_y, step_x = max(1, int(sigma_y / 2)), max(1, int(sigma_x / 2))
     coarse = rng.standard_normal((shape[0] // step_y + 4, shape[1] // step_x + 4))
     coarse = ndimage.gaussian_filter(coarse, (sigma_y / step_y, sigma_x / step_x), mode="wrap")

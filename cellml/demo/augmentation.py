@@ -24,7 +24,7 @@ from cellml.demo.settings import DemoRun
 from cellml.metrics import paired_bootstrap
 from cellml.report import charts, theme
 from cellml.report.html import Chapter, Figure, Headline, Section
-from cellml.report.panels import ColourKey, Outlines, Panel, displayed, figure_rows
+from cellml.report.panels import ColourKey, Outlines, Panel, figure_rows
 from cellml.tta import entropy
 
 SPREAD_MAX = 0.3
@@ -102,7 +102,7 @@ def _maps_section(
 
 def _maps(prediction: Prediction) -> list[Panel]:
     window = _busiest_window(prediction)
-    shown = displayed(prediction.field.image)[window]
+    shown = prediction.field.shown[window]
     truth = prediction.field.truth
     outlines = [Outlines(prediction.labels[MEAN][window], theme.PREDICTION)]
     if truth is not None:

@@ -98,13 +98,14 @@ def _tissue_section(run: DemoRun, tissue: Prediction) -> Section:
     areas = np.bincount(found.ravel())[1:]
     size = f"; their median area is {np.median(areas):.0f} px" if areas.size else ""
     notes = {i: f"nucleus {i}: {area} px" for i, area in enumerate(areas, start=1)}
-    shown = displayed(tissue.field.image)
+    shown = tissue.field.shown
     body = figure_rows(
         [
             (
                 "",
                 [
                     Panel(shown, "Image", scale_bar_px=SCALE_BAR_PX),
+                    Panel(displayed(tissue.field.image), "Its blue stain, unmixed"),
                     Panel(
                         shown,
                         f"{len(areas)} nuclei",
@@ -116,10 +117,12 @@ def _tissue_section(run: DemoRun, tissue: Prediction) -> Section:
         [PREDICTION_KEY],
     )
     caption = (
-        f"Colon glands with a brown antibody stain, nuclei in blue; the picture comes with "
-        f"scikit-image. The model finds {len(areas)} nuclei{size}. Point at an outline to read the "
-        "nucleus' number and area. Nobody has annotated this picture, so there is no score: judge "
-        "by eye, above all where nuclei crowd in the glands and brown stain covers them."
+        "Colon glands with a brown antibody stain and nuclei in blue; the picture comes with "
+        "scikit-image. Brown and blue overlap in every pixel, so the amount of blue is computed "
+        "first (middle) and shown to the model, which takes it for fluorescence. It finds "
+        f"{len(areas)} nuclei{size}. Point at an outline to read a nucleus’ number and area. "
+        "Nobody has annotated this picture, so there is no score: judge by eye, above all where "
+        "nuclei crowd in the glands."
     )
     name = str(run.model)
     about = MODELS[name].summary if name in MODELS else f"Weights from {name}."
@@ -166,7 +169,7 @@ def _count(labels: Int[np.ndarray, "h w"] | None) -> int:
 
 def _comparison(prediction: Prediction) -> list[Panel]:
     field = prediction.field
-    shown = displayed(field.image)
+    shown = field.shown
     assert field.truth is not None  # only fields with truth are compared
 
     def title(method: str) -> str:

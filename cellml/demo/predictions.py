@@ -15,7 +15,6 @@ from cellml.demo.fields import Field, simulated_fields, tissue_section
 from cellml.demo.settings import DemoRun, Stopwatch
 from cellml.metrics import InstanceScores, evaluate_labels
 from cellml.ops.overlap import overlap_pairs_host
-from cellml.report.panels import displayed
 from cellml.tasks.otsu import segment_otsu
 from cellml.tasks.semantic import Segmenter, labels_from_maps, load_segmenter
 from cellml.tasks.whole_image import predict_stack
@@ -143,5 +142,5 @@ def _write(run: DemoRun, made: list[Prediction]) -> None:
     """Keeps images and labels, to be opened in any viewer."""
     for prediction in made:
         name = prediction.field.name
-        write_png(run.out / "images" / f"{name}.png", displayed(prediction.field.image))
+        write_png(run.out / "images" / f"{name}.png", prediction.field.shown)
         write_labels(run.out / "images" / f"{name}_labels.tif", prediction.labels[MEAN])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
@@ -179,7 +180,7 @@ def _untrained(config: ConfigDict) -> Segmenter:
     side = config.augmentation.crop_px
     # As `cellml.train.loop.fit` splits the seed.
     init_key, _ = jax.random.split(jax.random.key(config.seed))
-    batch = {"image": np.zeros((1, side, side, spec.in_channels), np.float32)}
+    batch = {"image": jnp.zeros((1, side, side, spec.in_channels))}
     return Segmenter(spec, jax.jit(make_task(spec).init)(init_key, batch))
 
 

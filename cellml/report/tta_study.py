@@ -14,6 +14,7 @@ from cellml.report.panels import displayed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 METHODS = {
     "none": ("without TTA", "#5f6368", "-", "o"),
@@ -94,7 +95,7 @@ def draw_epochs(groups: Sequence[EpochScores], stem: Path, *, score: str) -> Non
             _draw_deltas(lower, group)
             upper.set_title(group.group)
             lower.set_xlabel("epoch of the checkpoint")
-            lower.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+            lower.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
         _limit_deltas(axes[1], groups)
         axes[0, 0].set_ylabel(f"mean {score}")
         axes[1, 0].set_ylabel(f"change of {score} by TTA")
@@ -114,6 +115,7 @@ def draw_cases(cases: Sequence[CasePanels], stem: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator
 
     columns = ("image", "errors without TTA", "errors with TTA", "probability", "uncertainty")
     # One scale for all rows, or rows cannot be compared; the largest possible value is 0.5.
@@ -121,41 +123,44 @@ def draw_cases(cases: Sequence[CasePanels], stem: Path) -> None:
     with mpl.rc_context({**_style(), "axes.grid": False}):
         shapes = [case.true.shape for case in cases]
         heights = [2.05 * min(1.4, max(0.6, h / w)) for h, w in shapes]
-        figure = Figure(
-            figsize=(11.2, sum(heights) + 0.28 * len(cases) + 0.9), layout="constrained"
-        )
-        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
-        axes = figure.subplots(len(cases), 5, squeeze=False, height_ratios=heights)
+        size = (11.2, sum(heights) + 0.28 * len(cases) + 0.7)
+        figure = Figure(figsize=size, layout="constrained")
+        # The last row holds the legend and the colour bars, so that they move no panel.
+        axes = figure.subplots(len(cases) + 1, 5, squeeze=False, height_ratios=[*heights, 0.12])
         maps = []
-        for row, case in zip(axes, cases, strict=True):
-            row[0].imshow(displayed(case.image))
-            row[0].set_ylabel(case.title, fontsize=8.5)
-            for axis, found, value in zip(
-                row[1:3], (case.none, case.tta), case.scores, strict=True
-            ):
-                axis.imshow(error_map(case.true, found))
-                axis.set_xlabel(f"IoU {value:.3f}", fontsize=8.5)
-            maps = [
-                row[3].imshow(case.probability, cmap=theme.PROBABILITY_MAP, vmin=0, vmax=1),
-                row[4].imshow(case.uncertainty, cmap=theme.UNCERTAINTY_MAP, vmin=0, vmax=top),
-            ]
-            for axis in row:
-                axis.set_xticks([])
-                axis.set_yticks([])
-                axis.spines[:].set_visible(False)
+        for row, case in zip(axes[:-1], cases, strict=True):
+            maps = _draw_case(row, case, top)
         for axis, name in zip(axes[0], columns, strict=True):
             axis.set_title(name, fontsize=9.5)
-        for column, drawn, name in zip(
-            (3, 4), maps, ("foreground", "s.d. over the copies"), strict=True
+        for axis, drawn, name in zip(
+            axes[-1, 3:], maps, ("foreground", "s.d. over the copies"), strict=True
         ):
-            bar = figure.colorbar(
-                drawn, ax=list(axes[:, column]), location="bottom", aspect=18, pad=0.02
-            )
-            bar.outline.set_visible(False)  # type: ignore[operator]
-            bar.set_label(name, fontsize=8.5)
+            figure.colorbar(drawn, cax=axis, orientation="horizontal", label=name)
+            axis.spines[:].set_visible(False)
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        for axis in axes[-1, :3]:
+            axis.set_axis_off()
         patches = [Patch(color=colour, label=name) for name, colour in ERROR_COLOURS.items()]
-        figure.legend(handles=patches, loc="outside lower left", ncols=4, fontsize=8.5)
+        axes[-1, 0].legend(handles=patches, loc="center left", ncols=4, fontsize=8.5)
+        axes[-1, 0].get_legend().set_in_layout(False)  # it reaches over three columns
         _save(figure, stem)
+
+
+def _draw_case(row: Sequence["Axes"], case: CasePanels, top: float) -> list["AxesImage"]:
+    """Draws one image into five axes; returns the probability and the uncertainty as drawn."""
+    row[0].imshow(displayed(case.image))
+    row[0].set_ylabel(case.title, fontsize=8.5)
+    for axis, found, value in zip(row[1:3], (case.none, case.tta), case.scores, strict=True):
+        axis.imshow(error_map(case.true, found))
+        axis.set_xlabel(f"IoU {value:.3f}", fontsize=8.5)
+    for axis in row:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+    return [
+        row[3].imshow(case.probability, cmap=theme.PROBABILITY_MAP, vmin=0, vmax=1),
+        row[4].imshow(case.uncertainty, cmap=theme.UNCERTAINTY_MAP, vmin=0, vmax=top),
+    ]
 
 
 def error_map(

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax
 import jax
 import numpy as np
+from flax import traverse_util
 from jaxtyping import PyTree
 
 from cellml.errors import UserError
@@ -96,16 +96,13 @@ def save(
     }
     path = (workdir / FOLDER / str(meta["step"])).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler("state", "meta")) as checkpointer:
-            checkpointer.save(
-                path,
-                args=ocp.args.Composite(
-                    state=ocp.args.PyTreeSave(_nest(named)),
-                    meta=ocp.args.JsonSave(json.loads(json.dumps(meta))),
-                ),
-                force=True,
-            )
+    arguments = ocp.args.Composite(
+        state=ocp.args.PyTreeSave(_nest(named)),
+        meta=ocp.args.JsonSave(json.loads(json.dumps(meta))),
+    )
+    handler = ocp.CompositeCheckpointHandler("state", "meta")
+    with _quiet(), ocp.Checkpointer(handler) as checkpointer:
+        checkpointer.save(path, args=arguments, force=True)
     return path
 
 
@@ -357,11 +354,11 @@ def _named_leaves(tree: PyTree) -> list[tuple[tuple[str, ...], Any]]:
 
 
 def _nest(named: list[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
-    return flax.traverse_util.unflatten_dict({parts: np.asarray(leaf) for parts, leaf in named})
+    return traverse_util.unflatten_dict({parts: np.asarray(leaf) for parts, leaf in named})
 
 
 def _walk(nested: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
-    return list(flax.traverse_util.flatten_dict(dict(nested)).items())
+    return list(traverse_util.flatten_dict(dict(nested)).items())
 
 
 def _describe(leaf: Any) -> str:
@@ -369,7 +366,7 @@ def _describe(leaf: Any) -> str:
 
 
 def _crc32(leaf: Any) -> int:
-    return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
 
 
 class _quiet:

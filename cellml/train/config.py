@@ -50,7 +50,7 @@ def track_reads(config: Config) -> TrackedConfig:
       A copy in which nothing counts as read.
     """
     tracked = TrackedConfig()
-    plain = config.to_dict() if isinstance(config, ConfigDict) else config
+    plain = config if isinstance(config, Mapping) else config.to_dict()
     for key, value in plain.items():
         tracked._fields[key] = track_reads(value) if isinstance(value, Mapping) else value
     return tracked

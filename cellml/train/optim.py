@@ -113,7 +113,11 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 
 
 def adam(
-    rate: Schedule, *, weight_decay: float = 0.0, b1: float = 0.9, b2: float = 0.999,
+    rate: Schedule,
+    *,
+    weight_decay: float = 0.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
     """Adam; `weight_decay` is an L2 term in the gradient, as in torch.optim.Adam."""
@@ -121,7 +125,11 @@ def adam(
 
 
 def adamw(
-    rate: Schedule, *, weight_decay: float = 1e-4, b1: float = 0.9, b2: float = 0.999,
+    rate: Schedule,
+    *,
+    weight_decay: float = 1e-4,
+    b1: float = 0.9,
+    b2: float = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay, scaled by the learning rate."""

@@ -130,9 +130,7 @@ def make_train_step(
     """
     if len(devices) == 1:
 
-        def single(
-            state: TrainState, batch: Batch, key: Key
-        ) -> tuple[TrainState, dict[str, Loss]]:
+        def single(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Loss]]:
             return train_step(task, tx, state, batch, key, ema_decay=ema_decay)
 
         return jax.jit(single, donate_argnums=0)

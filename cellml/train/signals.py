@@ -21,7 +21,9 @@ class TrainingInterrupted(UserError):
         """Makes the message."""
         self.step, self.signum, self.exit_code = step, signum, 128 + signum
         name = signal.Signals(signum).name
-        super().__init__(f"stopped by {name} at step {step}; checkpoint written, run again to go on")
+        super().__init__(
+            f"stopped by {name} at step {step}; checkpoint written, run again to go on"
+        )
 
 
 class StopSignals:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int, PyTree
 
@@ -21,7 +22,7 @@ class TrainState(NamedTuple):
       ema_params: Exponential moving average of `params`, None where none is kept.
     """
 
-    step: Int[Array, ""]
+    step: Int[Array | np.ndarray, ""]
     params: PyTree
     model_state: ModelState
     opt_state: PyTree
@@ -50,12 +51,11 @@ def create_state(
     Returns:
       The state on the default device.
     """
-    if variables is None:
-        variables = jax.jit(task.init)(key, dict(batch))
+    start = jax.jit(task.init)(key, dict(batch)) if variables is None else variables
     # A copy, because a step gives the buffers of its state away (donation).
-    params = jax.tree.map(jnp.array, variables["params"])
+    params = jax.tree.map(jnp.array, start["params"])
     model_state = {
-        name: jax.tree.map(jnp.array, tree) for name, tree in variables.items() if name != "params"
+        name: jax.tree.map(jnp.array, tree) for name, tree in start.items() if name != "params"
     }
     return TrainState(
         step=jnp.zeros((), jnp.int32),

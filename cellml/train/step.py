@@ -165,11 +165,11 @@ STATE_REDUCTIONS = {"mean": _valid_mean, "first": _first}
 """Ways of merging the model states of several devices, `Task.reduce_state`."""
 
 
-def _ema(ema: PyTree, params: PyTree, step: Array, decay: float) -> PyTree:
+def _ema(ema: PyTree, params: PyTree, step: Any, decay: float) -> PyTree:
     count = _f32(step)
     decay_now = jnp.minimum(jnp.float32(decay), (1.0 + count) / (10.0 + count))
     return jax.tree.map(
-        lambda old, new: (old + (new - old) * (1.0 - decay_now).astype(old.dtype)), ema, params
+        lambda old, new: old + (new - old) * (1.0 - decay_now).astype(old.dtype), ema, params
     )
 
 

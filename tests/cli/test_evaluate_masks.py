@@ -85,5 +85,5 @@ def test_two_files_with_one_stem_no_common_stem_and_no_folder(folders, tmp_path)
     with pytest.raises(UsageError, match="no images in this folder"):
         call("--truth", truth, "--pred", other)
     Image.fromarray(labels).save(other / "z.png")
-    with pytest.raises(UsageError, match="no stem in common: e.g. a there, z here"):
+    with pytest.raises(UsageError, match=r"no stem in common: e\.g\. a there, z here"):
         call("--truth", truth, "--pred", other)

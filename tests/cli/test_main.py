@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -128,7 +128,7 @@ def weights(tmp_path_factory) -> Path:
     spec = SegmenterSpec(
         name="tiny", model=(("filters", (4, 8)),), foreground_min=0.4, area_min_px=1
     )
-    variables = spec.unet().init(jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32))
+    variables = spec.unet().init(jax.random.key(0), jnp.zeros((1, 64, 64, 3), jnp.float32))
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_segmenter(path, Segmenter(spec, variables))
     return path

@@ -1,8 +1,10 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cellml.demo.augmentation import _busiest_window, _pixel_errors
-from cellml.demo.fields import Field
+from cellml.demo.fields import Field, tissue_section
 from cellml.demo.predictions import (
     MEAN,
     METHODS,
@@ -80,10 +82,8 @@ def test_a_large_image_is_cut_to_where_the_spread_is():
 
 
 def test_every_method_gives_labels_and_scores():
-    import jax
-
     spec = SegmenterSpec(model=(("filters", (4, 8)),))
-    variables = spec.unet().init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+    variables = spec.unet().init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     image = np.random.default_rng(0).integers(0, 255, (44, 36, 1), dtype=np.uint8)
     made = predict_field(
         Segmenter(spec, variables), Field("f", "G", image, squares((2, 2), shape=(44, 36)))
@@ -92,3 +92,13 @@ def test_every_method_gives_labels_and_scores():
     assert made.foreground.shape == (8, 44, 36)
     assert all(labels.shape == (44, 36) for labels in made.labels.values())
     assert all(score.n_true == 1 for score in made.scores.values())
+
+
+def test_the_tissue_section_is_bright_where_the_picture_is_blue():
+    field = tissue_section(128)
+    assert field.shown.shape == (128, 128, 3)
+    assert field.image.shape == (128, 128, 1)
+    assert (field.image.min(), field.image.max()) == (0.0, 1.0)
+    blueness = field.shown[..., 2].astype(float) - field.shown[..., 0]
+    bright = field.image[..., 0] > 0.5
+    assert blueness[bright].mean() > blueness[~bright].mean() + 20

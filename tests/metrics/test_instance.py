@@ -130,15 +130,17 @@ def test_instances_cut_into_equal_halves():
     pred[1:5, 2:5], pred[1:5, 5:8] = 4, 2  # two predictions, each one half
     true[8:10, 2:8], true[10:12, 2:8] = 2, 3
     pred[8:12, 2:8] = 3  # two true instances, one prediction
+    true[1:5, 12:16] = 6
+    pred[1:3, 12:16], pred[3:5, 12:16] = 6, 7
     true[15:17, 10:14] = 4
     pred[15:17, 10:12] = 1  # one half only: a plain match
     true[15:17, 20:24] = pred[15:17, 20:24] = 5
     found = counts_of(true, pred)
-    assert [int(x[0]) for x in found[:3]] == [4, 1, 1]
+    assert [int(x[0]) for x in found[:3]] == [5, 2, 1]
     assert tuple(int(x[0]) for x in found[:3]) == oracles.match_counts(
         true, pred, Fraction(1, 2), strict=False
     )
-    assert found.iou_sum[0] == pytest.approx(0.5 * 3 + 1)
+    assert found.iou_sum[0] == pytest.approx(0.5 * 4 + 1)
     assert counts_of(true, pred, strict=True).tp[0] == 1
 
 

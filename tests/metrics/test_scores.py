@@ -64,6 +64,11 @@ def test_assignment_takes_most_matches_then_largest_iou():
     found = evaluate_labels(true, pred, preset="cellpose", thresholds=[0.2, 0.45])
     assert found.tp.tolist() == [2, 1]
     np.testing.assert_allclose(found.mean_matched_iou, [(1 / 4 + 4 / 10) / 2, 6 / 13])
+    # One prediction on two true instances, 3/10 and 4/10 of it: one match either way.
+    true, pred = np.zeros((1, 10), int), np.ones((1, 10), int)
+    true[0, :3], true[0, 3:7] = 1, 2
+    found = evaluate_labels(true, pred, preset="cellpose", thresholds=[0.25])
+    assert (found.tp[0], found.mean_matched_iou[0]) == (1, 0.4)
 
 
 def test_nucleaizer_below_half_counts_true_instances_that_are_hit():
@@ -129,7 +134,8 @@ def test_any_dtype_and_any_ids(dtype):
 
 def test_huge_ids_and_many_instances():
     rng = np.random.default_rng(3)
-    true = (np.arange(1, 60 * 80 + 1) * 2**33).reshape(60, 80)  # every pixel an instance
+    # Every pixel an instance: too many for a dense table.
+    true = (np.arange(1, 60 * 80 + 1) * 2**33).reshape(60, 80)
     pred = true.copy()
     pred[30:] = rng.permutation(true[30:].ravel()).reshape(30, 80)
     pred[-1] = 0
@@ -141,6 +147,8 @@ def test_huge_ids_and_many_instances():
 def test_images_without_background():
     found = evaluate_labels(np.full((3, 4), 5), np.full((3, 4), 9))
     assert (found.n_true, found.n_pred, found.ap_dsb2018, found.aji) == (1, 1, 1.0, 1.0)
+    huge = np.full((3, 4), 2**63 + 5, np.uint64)
+    assert evaluate_labels(huge, huge - huge.dtype.type(2**62)).ap_dsb2018 == 1
     pairs = overlap_pairs(np.full((3, 4), 2**40), np.zeros((3, 4), int))
     assert (pairs.area_true.tolist(), pairs.area_pred.tolist()) == ([12], [])
     assert not pairs.row.size

@@ -20,7 +20,7 @@ def make_state(step=3, fill=0.5):
         "half": np.array([1.5, -2.0], ml_dtypes.bfloat16),
     }
     opt_state = TX.init({k: jnp.asarray(v) for k, v in params["conv"].items()})
-    return TrainState(np.int32(step), params, {}, opt_state, None)
+    return TrainState(np.asarray(step, np.int32), params, {}, opt_state, None)
 
 
 def write(workdir, *steps, **kwargs):
@@ -151,7 +151,9 @@ def test_another_config_is_named_entry_by_entry(tmp_path):
     with pytest.raises(CheckpointMismatchError, match=r"model.width: expected 4 .* found 3"):
         ckpt.check_config(found, other)
     ckpt.check_config(found, other, may_differ=frozenset({"model"}))
-    with pytest.raises(CheckpointMismatchError, match="entry extra: expected 1 .* found 'nothing'"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"entry extra: expected 1 .* found 'nothing'"
+    ):
         ckpt.check_config(found, {**config, "extra": 1})
 
 

@@ -116,11 +116,16 @@ def test_nan_stops_with_step_and_examples(tmp_path, at):
     def batches(start):
         for step, batch in enumerate(batches_of(DATA, 16)(start), start):
             if step == at:
-                batch = {**batch, "x": np.where(batch["index"][:, None] == batch["index"][4], np.inf, batch["x"])}
+                batch = {
+                    **batch,
+                    "x": np.where(batch["index"][:, None] == batch["index"][4], np.inf, batch["x"]),
+                }
                 chosen.append(batch["index"].tolist())
             yield batch
 
-    with pytest.raises(NonFiniteError, match=rf"step {at + 1}: not finite: .*nan.*index \[") as caught:
+    with pytest.raises(
+        NonFiniteError, match=rf"step {at + 1}: not finite: .*nan.*index \["
+    ) as caught:
         run(tmp_path, batches=batches)
     assert caught.value.step == at + 1
     assert caught.value.index == chosen[0]
@@ -210,7 +215,7 @@ def test_progress_on_a_terminal_and_in_a_file(monkeypatch):
     progress.close()
     assert "3/10" in terminal.getvalue()
     assert "step 3  eval: iou 0.25" in terminal.getvalue()
-    assert (format_time(59.6), format_time(3725)) == ("1:00", "1:02:05")
+    assert (format_time(59.6), format_time(3725.0)) == ("1:00", "1:02:05")
 
 
 def test_no_progress_says_nothing(capfd):

@@ -67,32 +67,34 @@ def sgd_rule(momentum, nesterov):
 
 
 CASES = {
-    "adam": (dict(name="adam"), lambda: by_hand(adam_rule())),
+    "adam": ({"name": "adam"}, lambda: by_hand(adam_rule())),
     "adam_options": (
-        dict(name="adam", b1=0.8, b2=0.9, eps=1e-2, weight_decay=0.3),
+        {"name": "adam", "b1": 0.8, "b2": 0.9, "eps": 1e-2, "weight_decay": 0.3},
         lambda: by_hand(adam_rule(0.8, 0.9, 1e-2), decay=0.3),
     ),
     "adamw": (
-        dict(name="adamw", weight_decay=0.3),
+        {"name": "adamw", "weight_decay": 0.3},
         lambda: by_hand(adam_rule(), decay=0.3, decoupled=True),
     ),
-    "sgd": (dict(name="sgd", momentum=0.0), lambda: by_hand(sgd_rule(0.0, False))),
-    "momentum": (dict(name="sgd"), lambda: by_hand(sgd_rule(0.9, False))),
+    "sgd": ({"name": "sgd", "momentum": 0.0}, lambda: by_hand(sgd_rule(0.0, False))),
+    "momentum": ({"name": "sgd"}, lambda: by_hand(sgd_rule(0.9, False))),
     "nesterov": (
-        dict(name="sgd", nesterov=True, weight_decay=0.2),
+        {"name": "sgd", "nesterov": True, "weight_decay": 0.2},
         lambda: by_hand(sgd_rule(0.9, True), decay=0.2),
     ),
     "clipped": (
-        dict(name="sgd", momentum=0.0, clip_norm=0.5),
+        {"name": "sgd", "momentum": 0.0, "clip_norm": 0.5},
         lambda: by_hand(sgd_rule(0.0, False), clip=0.5),
     ),
     "scheduled": (
-        dict(
-            name="sgd",
-            momentum=0.0,
-            schedule={"name": "piecewise", "boundaries": (2, 4), "factors": (0.5, 0.1)},
+        {
+            "name": "sgd",
+            "momentum": 0.0,
+            "schedule": {"name": "piecewise", "boundaries": (2, 4), "factors": (0.5, 0.1)},
+        },
+        lambda: by_hand(
+            sgd_rule(0.0, False), rate=lambda t: [0.1, 0.1, 0.05, 0.05, 0.005, 0.005][t]
         ),
-        lambda: by_hand(sgd_rule(0.0, False), rate=lambda t: [0.1, 0.1, 0.05, 0.05, 0.005, 0.005][t]),
     ),
 }
 

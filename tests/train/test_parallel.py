@@ -13,9 +13,7 @@ from tests.train.tasks import points
 def test_sharding_keeps_every_row_in_order(count, devices, least):
     data = points(count)
     parts = shard_batch(data, devices, rows=least)
-    flat = {
-        name: a.reshape(-1, *a.shape[2:]) if devices > 1 else a for name, a in parts.items()
-    }
+    flat = {name: a.reshape(-1, *a.shape[2:]) if devices > 1 else a for name, a in parts.items()}
     total = len(flat["valid"])
     assert total >= max(count, least)
     assert total - max(count, least) < devices
@@ -64,4 +62,6 @@ def test_replicate_and_back(count):
     assert jax.tree.structure(back) == jax.tree.structure(tree)
     np.testing.assert_array_equal(back["a"], tree["a"])
     assert back["b"][0] == 4
-    assert all(isinstance(leaf, np.ndarray) and leaf.flags.owndata for leaf in jax.tree.leaves(back))
+    assert all(
+        isinstance(leaf, np.ndarray) and leaf.flags.owndata for leaf in jax.tree.leaves(back)
+    )

@@ -19,7 +19,7 @@ from cellml.train.parallel import (
 )
 from cellml.train.state import TrainState, create_state, eval_variables
 from cellml.train.step import train_step
-from tests.train.tasks import mlp_task, points, rows
+from tests.train.tasks import mlp_task, points
 
 KEY = jax.random.key(5)
 TX = make_optimizer({"name": "adamw", "learning_rate": 0.05, "clip_norm": 0.4})
@@ -154,7 +154,7 @@ def test_nothing_counted_gives_zero_gradient():
 def test_jit_equals_eager():
     data, task, tx = points(12), TASKS["noisy"], optax.sgd(0.1)
     params = start("noisy").params
-    state = TrainState(np.int32(0), params, {}, tx.init(params))
+    state = TrainState(np.asarray(0, np.int32), params, {}, tx.init(params))
     eager, eager_metrics = train_step(task, tx, state, data, KEY)
     jitted, jitted_metrics = jax.jit(lambda s, b: train_step(task, tx, s, b, KEY))(state, data)
     assert_close(jitted, eager)
@@ -170,7 +170,9 @@ def test_total_is_weighted_and_gradient_norm_that_before_clipping():
             losses, _ = task.losses({"params": params}, data, KEY, True)
             return sum(task.weights[n] * s / c for n, (s, c) in losses.items())
 
-        return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(jax.grad(total)(params))))
+        return jnp.sqrt(
+            sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(jax.grad(total)(params)))
+        )
 
     _, metrics = run_steps("plain", [data], 1)
     means = {name: s / c for name, (s, c) in metrics.items()}
