@@ -16,6 +16,11 @@ def binary_cross_entropy(
 ) -> Loss:
     """Weighted cross-entropy of pixels, in nats; targets may lie between 0 and 1.
 
+    Args:
+      logits: Any real number.
+      target: Within [0, 1].
+      weight: Of each pixel, not negative.
+      valid: False leaves an image out.
     Returns:
       Sum over the pixels of valid images of weight x loss, and the sum of these weights.
     """

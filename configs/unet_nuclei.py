@@ -57,7 +57,7 @@ def get_config() -> ConfigDict:
             "clip_norm": 1.0,
             "schedule": {
                 "name": "cosine",
-                "steps": 3200,
+                "steps": 2600,
                 "warmup_steps": 100,
                 "final_fraction": 0.01,
             },
@@ -65,7 +65,7 @@ def get_config() -> ConfigDict:
     )
     config.train = ConfigDict(
         {
-            "steps": 3200,
+            "steps": 2600,
             "batch_size": 8,
             "ema_decay": 0.995,
             "log_every": 20,
@@ -86,7 +86,5 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.augmentation.crop_px = 64
     config.eval.update(side_px=64, batch_size=2)
     config.optimizer.schedule.update(steps=2, warmup_steps=1)
-    config.train.update(
-        steps=2, batch_size=2, log_every=1, eval_every=2, checkpoint_every=2
-    )
+    config.train.update(steps=2, batch_size=2, log_every=1, eval_every=2, checkpoint_every=2)
     return config

@@ -7,9 +7,9 @@ from cellml import platform
 
 platform.configure()
 
-import typer  # noqa: E402
+import typer
 
-from cellml.commands.release import main  # noqa: E402
+from cellml.commands.release import main
 
 if __name__ == "__main__":
     typer.run(main)

@@ -9,8 +9,8 @@ from cellml.platform import configure
 
 configure()
 
-from cellml.commands.tta_study import main  # noqa: E402
-from cellml.errors import UserError  # noqa: E402
+from cellml.commands.tta_study import main
+from cellml.errors import UserError
 
 if __name__ == "__main__":
     try:

@@ -15,7 +15,8 @@ CONFIGS = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 def _module(name: str):
     spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

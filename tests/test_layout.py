@@ -63,8 +63,9 @@ def is_command(name: str) -> bool:
 def faults(name: str, function: object) -> list[str]:
     """What the docstring of one function lacks.
 
-    A paragraph may do for one or two arguments. From three on each is named under Args; whoever
-    has the section Args names all arguments there, and says what is returned.
+    A paragraph may do for one or two arguments. From three on each is named under Args, or the
+    docstring says whose arguments they share; whoever has the section Args names all arguments
+    there, and says what is returned.
     """
     text = inspect.getdoc(function) or ""
     if not text:
@@ -72,6 +73,8 @@ def faults(name: str, function: object) -> list[str]:
     if is_command(name) or is_method(name):  # a method may lean on its class
         return []
     if "Args:" not in text and len(arguments(function)) <= 2:
+        return []
+    if re.search(r"[Aa]rguments\b[^.]*\bas (in|for) `", text):  # a twin of another function
         return []
     found = []
     section = text.partition("Args:")[2]

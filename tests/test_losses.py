@@ -29,7 +29,9 @@ def test_dice_by_hand_and_on_an_image_without_nuclei() -> None:
     logits[0, :2] = 50.0
     target = np.zeros((2, 4, 4), np.float32)
     target[0, :, :2] = 1.0  # 4 of 8 + 8 pixels shared
-    total, count = dice_loss(jnp.asarray(logits), jnp.asarray(target), jnp.ones(2, bool), smooth_px=2.0)
+    total, count = dice_loss(
+        jnp.asarray(logits), jnp.asarray(target), jnp.ones(2, bool), smooth_px=2.0
+    )
     assert count == 2
     np.testing.assert_allclose(total, 1 - (2 * 4 + 2) / (16 + 2), rtol=1e-5)
 

@@ -45,8 +45,8 @@ def score_source(
       source: Records with id, image, labels, modality.
       tta: Presets of `cellml.tta`; all of them must be subsets of the largest one.
       preset: Preset of `cellml.metrics.scores`.
-    Yields:
-      One score a record, in order.
+    Returns:
+      An iterator, one score a record, in order.
     """
     names = [[t.name for t in resolve_transforms(name)] for name in tta]
     largest = max(range(len(tta)), key=lambda i: len(names[i]))
@@ -61,14 +61,16 @@ def score_source(
             labels = labels_from_maps(maps, segmenter.spec)
             scores.append(evaluate_labels(true, labels, preset=preset))
             overlap.append(_iou(true > 0, maps[..., 0] >= segmenter.spec.foreground_min))
-        yield ImageScore(
-            str(record["id"]), str(record["modality"]), tuple(scores), tuple(overlap)
-        )
+        yield ImageScore(str(record["id"]), str(record["modality"]), tuple(scores), tuple(overlap))
 
 
 def summary(found: Sequence[ImageScore], tta: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
     """Per modality and TTA preset: scores over the images, and the gain over the first preset.
 
+    Args:
+      found: Scores of the images.
+      tta: The presets, in the order of the scores.
+      seed: Of the bootstrap.
     Returns:
       `{modality: {tta: {...}}}` with plain numbers; modality `"all"` has every image.
     """
@@ -156,9 +158,7 @@ def run(
             {
                 "id": score.id,
                 "modality": score.modality,
-                "ap_dsb2018": {
-                    t: s.ap_dsb2018 for t, s in zip(tta, score.scores, strict=True)
-                },
+                "ap_dsb2018": {t: s.ap_dsb2018 for t, s in zip(tta, score.scores, strict=True)},
             }
             for score in found
         ],

@@ -26,8 +26,9 @@ from cellml.weights.store import file_sha256, load_weights
 
 GRID: Mapping[str, Sequence[float]] = {
     "foreground_min": (0.4, 0.45, 0.5, 0.55, 0.6),
-    "seed_distance_min": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
-    "seed_boundary_max": (0.2, 0.35, 0.5, 0.7),
+    "seed_distance_min": (0.1, 0.15, 0.2, 0.3, 0.4),
+    "seed_boundary_max": (0.35, 0.5, 0.7),
+    "area_min_px": (12, 30),
 }
 """Thresholds that are tried, in fields of the spec."""
 
@@ -57,7 +58,16 @@ def predict_cases(
     per_modality: int = 10**9,
     transforms: str = "none",
 ) -> list[Case]:
-    """Predicts at most `per_modality` images of each modality, spread evenly over the source."""
+    """Predicts images of a source.
+
+    Args:
+      segmenter: The model.
+      source: Records.
+      per_modality: At most so many images of each modality, spread evenly over the source.
+      transforms: TTA preset.
+    Returns:
+      The cases, modality by modality.
+    """
     rows: dict[str, list[int]] = {}
     for row in range(len(source)):
         rows.setdefault(str(source[row]["modality"]), []).append(row)
@@ -84,6 +94,8 @@ def score_cases(
       heads: Names of the maps' last axis.
       wanted: Those that post-processing may use.
       thresholds: Arguments of `labels_from_maps`.
+    Returns:
+      Scores by modality, and `"mean"`.
     """
     columns = [heads.index(head) for head in wanted]
     found: dict[str, list[float]] = {}
@@ -101,7 +113,16 @@ def tune_thresholds(
     *,
     grid: Mapping[str, Sequence[float]] = GRID,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The thresholds with the best mean over the modalities, and the scores that they reach."""
+    """Finds the thresholds with the best mean over the modalities.
+
+    Args:
+      cases: From `predict_cases`, not those that will be reported.
+      heads: Names of the maps' last axis.
+      wanted: Those that post-processing may use.
+      grid: Values to try.
+    Returns:
+      The thresholds, and the scores that they reach.
+    """
     unused = {"seed_distance_min": "distance", "seed_boundary_max": "boundary"}
     tried = {k: v if unused.get(k, wanted[0]) in wanted else v[:1] for k, v in grid.items()}
     options = [
@@ -143,7 +164,17 @@ def main(
     manual_dir: Annotated[str | None, typer.Option(help="Folder with the images.")] = None,
     per_modality: Annotated[int, typer.Option(help="Training images for the thresholds.")] = 40,
 ) -> None:
-    """Chooses thresholds on training images, scores validation images, writes model and facts."""
+    """Chooses thresholds on training images, scores validation images, writes model and facts.
+
+    Args:
+      run: Folder of the training run; its last exported segmenter is taken.
+      out: Folder of the model's files.
+      name: Name of the model.
+      data: Data set of the run.
+      data_dir: Where built data sets lie.
+      manual_dir: Folder with the images.
+      per_modality: Training images of each modality for the thresholds.
+    """
     console = Console()
     where = {"data_dir": data_dir, "manual_dir": manual_dir}
     train = load_source(data, "train", **where)

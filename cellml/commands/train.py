@@ -56,11 +56,16 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(f"cellml train: unexpected argument {rest[0]}")
     if not config.value or not workdir.value:
         raise UsageError("cellml train: --config=FILE and --workdir=DIR are needed")
+    path = _config_path(arguments)
+    if not Path(path.split(":")[0]).is_file():
+        raise UsageError(f"cellml train: --config={path}: no such file")
     try:
         config.value.to_dict()  # ml_collections keeps a file's errors until somebody looks
     except (OSError, AttributeError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise UsageError(f"cellml train: --config gives no ConfigDict: {reason}") from error
+        reason = (str(error.__cause__ or error).splitlines() or [""])[0]
+        raise UsageError(
+            f"cellml train: --config={path}: no ConfigDict found ({reason})"
+        ) from error
     from cellml import experiment  # imports jax
 
     if distributed.value:
@@ -69,3 +74,13 @@ def main(arguments: Sequence[str]) -> int:
         jax.distributed.initialize()
     experiment.run(config.value, Path(workdir.value))
     return 0
+
+
+def _config_path(arguments: Sequence[str]) -> str:
+    """Returns the value of --config, given as one argument or as two."""
+    found = ""
+    for flag, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, separator, value = flag.partition("=")
+        if name in ("--config", "-config"):
+            found = value if separator else following
+    return found

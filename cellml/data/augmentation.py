@@ -12,9 +12,7 @@ from jaxtyping import Float, Integer
 from skimage.measure import label as connected_components
 
 # Optical densities (R, G, B) of haematoxylin, eosin and the residual: Ruifrok & Johnston 2001.
-STAINS = np.array(
-    [[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], np.float32
-)
+STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], np.float32)
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,15 @@ def augment(
 def sample_coordinates(
     rng: np.random.Generator, shape: tuple[int, int], options: AugmentationOptions
 ) -> Float[np.ndarray, "2 s s"]:
-    """Source coordinates (y, x) of every pixel of the crop."""
+    """Source coordinates of every pixel of the crop.
+
+    Args:
+      rng: Source of all randomness.
+      shape: Height and width of the source, px.
+      options: What is drawn.
+    Returns:
+      (y, x) in px of the source; outside it where the crop is larger.
+    """
     side = options.crop_px
     zoom = _log_uniform(rng, options.scale)
     angle = rng.uniform(0, 2 * np.pi) if options.rotate and rng.random() < 0.5 else 0.0
@@ -107,7 +113,15 @@ def sample_coordinates(
 def jitter_intensity(
     rng: np.random.Generator, image: Float[np.ndarray, "h w c"], options: AugmentationOptions
 ) -> Float[np.ndarray, "h w c"]:
-    """Random stain, gamma, contrast, blur and noise; intensities stay around [0, 1]."""
+    """Random stain, gamma, contrast, blur and noise.
+
+    Args:
+      rng: Source of all randomness.
+      image: Intensities around [0, 1].
+      options: How far.
+    Returns:
+      float32, clipped to [-0.5, 2].
+    """
     coloured = image.shape[-1] == 3 and bool(np.ptp(image, axis=-1).max() > 1e-3)
     if coloured and options.stain:
         image = jitter_stain(rng, image, options.stain)
@@ -133,7 +147,15 @@ def jitter_intensity(
 def jitter_stain(
     rng: np.random.Generator, image: Float[np.ndarray, "h w 3"], amount: float
 ) -> Float[np.ndarray, "h w 3"]:
-    """Scales the densities of haematoxylin, eosin and residual each by 1 +- `amount`."""
+    """Scales the densities of haematoxylin, eosin and residual.
+
+    Args:
+      rng: Source of all randomness.
+      image: Transmitted light, 1 is white.
+      amount: Each density is multiplied by a number within 1 +- amount.
+    Returns:
+      The restained image; white stays white.
+    """
     density = -np.log(np.clip(image, 0.02, 2.0))
     factors = 1 + rng.uniform(-amount, amount, 3).astype(np.float32)
     mix = np.linalg.inv(STAINS) @ np.diag(factors) @ STAINS

@@ -118,10 +118,18 @@ def training_batches(
 def evaluation_batches(
     source: Sequence[Record], recipe: MapRecipe, *, side_px: int, batch_size: int
 ) -> Iterable[Batch]:
-    """Every image once, its central square of `side_px` pixels (mirrored where it is smaller).
+    """Gives every image once, its central square (mirrored where the image is smaller).
 
-    The last batch may be smaller. For losses and pixel metrics during training; instances are
-    scored on whole images by the evaluation command.
+    For losses and pixel metrics during training; instances are scored on whole images by the
+    evaluation command.
+
+    Args:
+      source: Records with random access.
+      recipe: Preprocessing.
+      side_px: Side of the square.
+      batch_size: Examples a batch.
+    Returns:
+      Host batches in the order of the source; the last one may be smaller.
     """
     for start in range(0, len(source), batch_size):
         rows = []

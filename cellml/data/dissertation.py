@@ -84,7 +84,15 @@ def enlarged_shape(shape: tuple[int, int], side_px: int) -> tuple[int, int]:
 def enlarge(
     image: Shaped[np.ndarray, "h w c"], labels: Integer[np.ndarray, "h w"], side_px: int
 ) -> tuple[Shaped[np.ndarray, "h2 w2 c"], Integer[np.ndarray, "h2 w2"]]:
-    """Enlarges image (bilinear) and labels (nearest) to `enlarged_shape`; dtypes stay."""
+    """Enlarges an image (bilinear) and its labels (nearest).
+
+    Args:
+      image: Any real dtype.
+      labels: Of the same height and width.
+      side_px: Both sides are to be at least as long.
+    Returns:
+      Both in `enlarged_shape`, with their dtypes.
+    """
     shape = enlarged_shape((labels.shape[0], labels.shape[1]), side_px)
     if shape == labels.shape:
         return image, labels

@@ -126,7 +126,16 @@ def place_nuclei(
 
 
 def footprint(nucleus: Nucleus, shape: tuple[int, int], *, margin: float = 1.3) -> Footprint | None:
-    """Returns the window of a nucleus, `margin` radii wide; None where it misses the image."""
+    """Finds the pixels that a nucleus may cover.
+
+    Args:
+      nucleus: Its place and outline.
+      shape: Height and width of the image, px.
+      margin: Half the width of the window, in radii.
+
+    Returns:
+      The window with its coordinates; None where it misses the image.
+    """
     reach = int(np.ceil(max(nucleus.major, nucleus.minor) * margin * 1.2)) + 2
     y0, y1 = max(0, int(nucleus.y) - reach), min(shape[0], int(nucleus.y) + reach + 1)
     x0, x1 = max(0, int(nucleus.x) - reach), min(shape[1], int(nucleus.x) + reach + 1)
@@ -146,9 +155,15 @@ def footprint(nucleus: Nucleus, shape: tuple[int, int], *, margin: float = 1.3) 
 def smooth_noise(
     rng: np.random.Generator, shape: tuple[int, int], sigma: float | tuple[float, float]
 ) -> Field:
-    """Returns Gaussian noise of standard deviation 1 that is correlated over `sigma` pixels.
+    """Draws correlated Gaussian noise, on a grid no finer than needed.
 
-    Filtered in the Fourier domain on a grid no finer than needed, so that wide kernels are cheap.
+    Args:
+      rng: Source of all randomness.
+      shape: Height and width, px.
+      sigma: Correlation length in px, one for both axes or (y, x).
+
+    Returns:
+      (h, w), mean 0, standard deviation 1.
     """
     sigma_y, sigma_x = sigma if isinstance(sigma, tuple) else (sigma, sigma)
     step_y, step_x = max(1, int(sigma_y / 2)), max(1, int(sigma_x / 2))
@@ -171,6 +186,12 @@ def draw_labels(
 
     A nucleus that is covered or cut by the border down to fewer than `min_area_px` pixels gets no
     label; of one that is cut in two by another, the larger part keeps it.
+
+    Args:
+      nuclei: In the order of painting.
+      shape: Height and width, px.
+      min_area_px: Smallest visible nucleus.
+      paint: Draws one nucleus into the caller's picture.
 
     Returns:
       (h, w) int32, labels 1..n without a gap.

@@ -83,7 +83,14 @@ def write_uncertainty(
     kind: str,
     pixel_size_um: float | None = None,
 ) -> None:
-    """Writes an uncertainty map as a deflated float32 TIFF whose description names its kind."""
+    """Writes an uncertainty map as a deflated float32 TIFF, atomically.
+
+    Args:
+      path: File to write.
+      uncertainty: The map.
+      kind: What it is; becomes the description of the image.
+      pixel_size_um: Becomes the resolution, if known.
+    """
     _write_tiff(path, uncertainty.astype(np.float32), kind, pixel_size_um)
 
 

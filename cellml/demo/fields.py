@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Shaped, UInt8
@@ -40,7 +41,7 @@ class Field:
         return displayed(self.image) if self.picture is None else self.picture
 
 
-def data_options(size: DemoSize) -> dict[str, tuple[int, ...]]:
+def data_options(size: DemoSize) -> dict[str, Any]:
     """Settings of the simulated data set that training and scoring share.
 
     Args:

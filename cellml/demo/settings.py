@@ -27,7 +27,7 @@ class DemoSize:
     fields: int = 10
     shown: int = 2
     side_px: int = 256
-    tissue_side_px: int = 512
+    tissue_side_px: int = 320
     training_fields: int = 96
     training_filters: tuple[int, ...] = (16, 32, 48, 64)
     training_steps: int = 320

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from cellml import experiment
 from cellml.datasets import load_source
-from cellml.demo.fields import data_options
+from cellml.demo.fields import MODALITIES, data_options
 from cellml.demo.nuclei import PREDICTION_KEY, SCALE_BAR_PX, TRUTH_KEY
 from cellml.demo.settings import DemoRun, DemoSize, Stopwatch
 from cellml.metrics import evaluate_labels, summarise
@@ -220,27 +220,15 @@ def _film_section(fields: Sequence[dict], snapshots: Sequence[Snapshot]) -> Sect
     for i in range(len(snapshots[0].labels)):
         shown = displayed(fields[i]["image"])
         truth = np.asarray(fields[i]["labels"], np.int32)
-        rows.append(
-            (
-                "",
-                [
-                    Panel(
-                        shown,
-                        f"Image and truth: {truth.max()} nuclei",
-                        [Outlines(truth, theme.TRUTH)],
-                        scale_bar_px=SCALE_BAR_PX,
-                    ),
-                    *(
-                        Panel(
-                            theme.paint(s.probabilities[i], theme.PROBABILITY_MAP),
-                            f"Step {s.step}: {s.labels[i].max(initial=0)} nuclei",
-                        )
-                        for s in chosen
-                    ),
-                ],
-            )
-        )
-        rows.append(("", [_outlined(shown, truth, s, i) for s in (chosen[0], chosen[-1])]))
+        over = Panel(shown, f"Truth: {truth.max()} nuclei", [Outlines(truth, theme.TRUTH)])
+        image = Panel(shown, "Image", scale_bar_px=SCALE_BAR_PX)
+        maps = [
+            Panel(theme.paint(s.probabilities[i], theme.PROBABILITY_MAP), f"Step {s.step}")
+            for s in chosen
+        ]
+        heading = MODALITIES[fields[i]["modality"]]
+        rows.append((heading, [image, *maps]))
+        rows.append(("", [over, *(_outlined(shown, truth, s.labels[i]) for s in chosen)]))
     keys = [
         TRUTH_KEY,
         PREDICTION_KEY,
@@ -248,8 +236,8 @@ def _film_section(fields: Sequence[dict], snapshots: Sequence[Snapshot]) -> Sect
     ]
     caption = (
         "Fields that were held out of training. At step 0 the weights are random, and so is the "
-        f"answer; step {chosen[-1].step} is the end of the training. Below each film: outlines "
-        "before and after training, over the truth."
+        f"answer; step {chosen[-1].step} is the end of the training. Above: the probability that a "
+        "pixel belongs to a nucleus. Below: the nuclei cut from it at that step."
     )
     return Section(
         "A film of learning",
@@ -258,14 +246,10 @@ def _film_section(fields: Sequence[dict], snapshots: Sequence[Snapshot]) -> Sect
     )
 
 
-def _outlined(shown: np.ndarray, truth: np.ndarray, snapshot: Snapshot, i: int) -> Panel:
-    when = "Before training" if snapshot.step == 0 else f"After {snapshot.step} steps"
-    found = snapshot.labels[i]
-    score = evaluate_labels(truth, found)
+def _outlined(shown: np.ndarray, truth: np.ndarray, found: np.ndarray) -> Panel:
+    score = evaluate_labels(truth, found).ap_dsb2018
     return Panel(
-        shown,
-        f"{when}: mAP {score.ap_dsb2018:.2f}",
-        [Outlines(truth, theme.TRUTH), Outlines(found, theme.PREDICTION)],
+        shown, f"{found.max()} found, mAP {score:.2f}", [Outlines(found, theme.PREDICTION)]
     )
 
 

@@ -1,0 +1,1 @@
+"""Networks in Linen: the modules and their presets, nothing else."""

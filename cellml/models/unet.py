@@ -176,7 +176,8 @@ def make_unet(preset: str, *, out_channels: int, **changes: Any) -> UNet:
       preset: A key of `PRESETS`.
       out_channels: Number of heads.
       **changes: Fields of `UNet` that differ from the preset.
-
+    Returns:
+      The module, without parameters.
     Raises:
       ValueError: Unknown preset or field; the message lists the known ones.
     """

@@ -16,7 +16,9 @@ from skimage.segmentation import watershed
 HEADS = ("foreground", "boundary", "distance")
 
 
-def contact_mask(labels: Integer[np.ndarray, "h w"], *, reach_px: int = 2) -> Bool[np.ndarray, "h w"]:
+def contact_mask(
+    labels: Integer[np.ndarray, "h w"], *, reach_px: int = 2
+) -> Bool[np.ndarray, "h w"]:
     """Pixels with two different nuclei within `reach_px` (Chebyshev distance)."""
     size = 2 * reach_px + 1
     largest = ndi.maximum_filter(labels, size=size)
@@ -37,17 +39,13 @@ def normalised_distance(labels: Integer[np.ndarray, "h w"]) -> Float[np.ndarray,
             continue
         inside = labels[box] == label
         # One ring of background around the box, except at the image's border.
-        pad = [
-            (int(s.start > 0), int(s.stop < n)) for s, n in zip(box, labels.shape, strict=True)
-        ]
+        pad = [(int(s.start > 0), int(s.stop < n)) for s, n in zip(box, labels.shape, strict=True)]
         padded = np.pad(inside, pad)
         if padded.all():
             out[box][inside] = 1.0
             continue
         distance = ndi.distance_transform_edt(padded)[
-            tuple(
-                slice(p[0], p[0] + n) for p, n in zip(pad, inside.shape, strict=True)
-            )
+            tuple(slice(p[0], p[0] + n) for p, n in zip(pad, inside.shape, strict=True))
         ]
         out[box][inside] = (distance[inside] / distance[inside].max()).astype(np.float32)
     return out

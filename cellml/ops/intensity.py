@@ -45,6 +45,8 @@ def normalise(
       image: [h, w] or [h, w, c], any real dtype.
       limits: From `intensity_limits`.
       channels: Channels wanted. One channel is repeated; three are averaged down to one.
+    Returns:
+      float32 of the same height and width.
     Raises:
       ValueError: The image's channels cannot be made to fit.
     """

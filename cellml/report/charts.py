@@ -99,12 +99,12 @@ def score_dots(
             for row, method in enumerate(methods):
                 values = np.asarray(by_method[method], float)
                 # Rank decides the height of a dot: no randomness, and few dots on each other.
-                spread = np.linspace(-0.17, 0.17, len(values))[np.argsort(np.argsort(-values) % 3)]
+                spread = np.linspace(-0.14, 0.14, len(values))[np.argsort(np.argsort(-values) % 3)]
                 axis.scatter(values, row + spread, s=16, color=colours[method], alpha=0.55, lw=0)
                 mean = float(values.mean())
-                axis.plot([mean, mean], [row - 0.34, row + 0.34], color=colours[method], lw=3)
+                axis.plot([mean, mean], [row - 0.24, row + 0.24], color=colours[method], lw=3)
                 axis.annotate(
-                    f"{mean:.2f}", (mean, row - 0.36), ha="center", va="bottom", fontsize=9
+                    f"{mean:.2f}", (mean, row - 0.27), ha="center", va="bottom", fontsize=9
                 )
             axis.set_title(group)
             axis.set_xlabel(xlabel)
@@ -115,7 +115,7 @@ def score_dots(
             axis.grid(axis="y", visible=False)
             axis.tick_params(axis="y", length=0)
 
-    height = 1.1 + 0.55 * len(methods)
+    height = 1.0 + 0.62 * len(methods)
     return chart(draw, columns=len(scores), label=label, size_in=(9.6, height), share_y=True)
 
 

@@ -111,7 +111,7 @@ def render_report(
     if len(set(anchors)) < len(anchors):
         raise ValueError(f"chapters need different titles, found {[c.title for c in chapters]}")
     folder = resources.files("cellml.report") / TEMPLATES
-    return (
+    return share_pictures(
         _environment()
         .from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
         .render(
@@ -122,6 +122,25 @@ def render_report(
             style=Markup((folder / "report.css").read_text(encoding="utf-8")),
         )
     )
+
+
+def share_pictures(page: str) -> str:
+    """Keeps the bytes of a picture once, however often it is shown.
+
+    Args:
+      page: With `<image>` elements as `cellml.report.panels` makes them.
+    Returns:
+      The page with every repetition replaced by a reference to the first.
+    """
+    seen: dict[str, str] = {}
+
+    def shared(match: re.Match[str]) -> str:
+        if match[0] in seen:
+            return f'<use href="#{seen[match[0]]}"/>'
+        seen[match[0]] = f"picture-{len(seen) + 1}"
+        return f'<image id="{seen[match[0]]}"{match[1]}'
+
+    return re.sub(r'<image( width="\d+" height="\d+" href="data:[^"]*"/>)', shared, page)
 
 
 def write_report(

@@ -1,7 +1,7 @@
 """Colours of all figures, safe for colour-blind readers (Okabe and Ito 2008), on light and dark."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 BLUE, SKY, GREEN = "#0072b2", "#56b4e9", "#009e73"
 ORANGE, VERMILLION, YELLOW, PURPLE = "#e69f00", "#d55e00", "#f0e442", "#cc79a7"
@@ -34,6 +34,24 @@ def paint(
 
     share = np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)
     return np.asarray(colormaps[colour_map](share, bytes=True))[..., :3]
+
+
+def label_picture(labels: Int[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A label image in colours that differ much between neighbouring labels, on black.
+
+    Args:
+      labels: Label image, 0 is background.
+    Returns:
+      RGB.
+    """
+    from matplotlib.colors import hsv_to_rgb
+
+    number = np.arange(int(labels.max(initial=0)) + 1)
+    # Hues at the golden ratio lie far apart; brightness varies for those who see few hues.
+    hue, value = number * 0.6180339887 % 1, 0.62 + 0.19 * (number % 3)
+    colours = hsv_to_rgb(np.stack([hue, np.full(len(number), 0.55), value], axis=-1))
+    colours[0] = 0
+    return np.round(colours * 255).astype(np.uint8)[labels]
 
 
 def hex_colour(colour_map: str, share: float) -> str:

@@ -1,0 +1,1 @@
+"""One file a pillar: model, loss, metrics and preprocessing wired together."""

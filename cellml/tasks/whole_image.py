@@ -32,9 +32,7 @@ def stack_predictor(
       function for equal arguments, so that a shape is compiled once in a process.
     """
 
-    def predict(
-        variables: Variables, image: Float[Array, "h w c"]
-    ) -> Float[Array, "t h w k"]:
+    def predict(variables: Variables, image: Float[Array, "h w c"]) -> Float[Array, "t h w k"]:
         def one(view: Float[Array, "h w c"]) -> Float[Array, "h w k"]:
             return predict_maps(spec, variables, view[None])[0]
 
@@ -57,6 +55,8 @@ def predict_stack(
       image: Raw intensities, any dtype; 1 channel or as many as the model takes.
       transforms: A preset of `cellml.tta`.
       chunk: Copies predicted at once, None for all.
+    Returns:
+      float32 within [0, 1], one slice a transform, in the preset's order.
     """
     spec = segmenter.spec
     limits = intensity_limits(image, spec.percentiles)
@@ -74,6 +74,15 @@ def segment_image(
     transforms: str = "none",
     chunk: int | None = None,
 ) -> Int[np.ndarray, "h w"]:
-    """Nuclei of one image: mean of the maps over the transforms, then `labels_from_maps`."""
+    """Nuclei of one image: mean of the maps over the transforms, then `labels_from_maps`.
+
+    Args:
+      segmenter: As for `predict_stack`, with the next three.
+      image: See there.
+      transforms: See there.
+      chunk: See there.
+    Returns:
+      int32 labels 1..n, 0 is background.
+    """
     stack = predict_stack(segmenter, image, transforms=transforms, chunk=chunk)
     return labels_from_maps(stack.mean(axis=0), segmenter.spec)

@@ -237,7 +237,7 @@ def test_command_line_with_a_saved_segmenter(tmp_path, capsys):
         save_segmenter(tmp_path / "run" / f"epoch_{epoch:03d}.safetensors", segmenter)
     folder, out = write_folder(tmp_path / "data"), tmp_path / "out"
     arguments = ["--group", f"run={tmp_path / 'run'}", "--data", str(folder), "--out", str(out)]
-    assert tta_study.main([*arguments, "--tta", "dissertation6"]) == 0
+    assert tta_study.main([*arguments, "--tta", "dissertation6", "--chunk", "8"]) == 0
     result = json.loads((out / "summary.json").read_text())
     assert result["settings"]["tta"] == "dissertation6"
     assert [entry["epoch"] for entry in result["checkpoints"]] == [1, 2]

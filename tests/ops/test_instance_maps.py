@@ -55,9 +55,7 @@ def test_nucleus_that_fills_the_image_is_all_core() -> None:
     assert np.all(normalised_distance(np.ones((4, 5), np.int32)) == 1)
 
 
-@pytest.mark.parametrize(
-    "heads", [HEADS, ("foreground", "distance"), ("foreground", "boundary")]
-)
+@pytest.mark.parametrize("heads", [HEADS, ("foreground", "distance"), ("foreground", "boundary")])
 def test_true_maps_give_the_instances_back(heads: tuple[str, ...]) -> None:
     labels = _touching()
     maps, weight = training_maps(labels, heads)

@@ -98,3 +98,14 @@ def test_a_page_is_written_whole(tmp_path):
         "A page", "Hello.", [chapter("One")], {}
     )
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_picture_that_is_shown_again_is_kept_once():
+    one = '<image width="4" height="3" href="data:image/png;base64,AAAA"/>'
+    other = '<image width="4" height="3" href="data:image/png;base64,BBBB"/>'
+    text = page(chapter("One", f"<svg>{one}</svg>"), chapter("Two", f"<svg>{other}{one}</svg>"))
+    assert text.count("AAAA") == text.count("BBBB") == 1
+    tree = parse(text)
+    first = [e.get("id") for e in tree.iter("image") if "AAAA" in (e.get("href") or "")]
+    assert [e.get("href") for e in tree.iter("use")] == [f"#{first[0]}"]
+    assert repeated_ids(text) == []

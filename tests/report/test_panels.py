@@ -85,7 +85,7 @@ def test_a_panel_holds_image_outlines_notes_and_scale():
     tree = ET.fromstring(str(panel_svg(panel)))
     assert tree.get("viewBox") == "0 0 60 40"
     assert [e.text for e in tree.iter("title")] == ["area < 300 px & round"]
-    assert [e.get("fill") for e in tree.iter("path")] == ["none", "#123456"]
+    assert [e.get("fill") for e in tree.iter("path")] == ["#123456"]
     assert {e.get("stroke") for e in tree.iter("g")} >= {theme.TRUTH}
     assert [e.text for e in tree.iter("text")] == ["20 px"]
     bar = [e for e in tree.iter("rect") if e.get("fill") == "#fff"]
@@ -124,3 +124,12 @@ def test_painted_numbers_run_from_the_first_colour_to_the_last():
     assert theme.css_gradient("viridis", stops=3).startswith(
         f"linear-gradient(to right, {first}, #"
     )
+
+
+def test_labels_have_their_own_colours_and_background_is_black():
+    labels = np.arange(12, dtype=np.int32).reshape(3, 4)
+    painted = theme.label_picture(labels).reshape(12, 3)
+    assert (painted[0] == 0).all()
+    assert len({tuple(colour) for colour in painted.tolist()}) == 12
+    neighbours = np.abs(np.diff(painted[1:].astype(int), axis=0)).max(1)
+    assert neighbours.min() > 60

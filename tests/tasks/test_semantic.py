@@ -91,15 +91,13 @@ def test_saved_and_loaded_predicts_the_same(segmenter: Segmenter, tmp_path: Path
     loaded = load_segmenter(path)
     assert loaded.spec == segmenter.spec
     image = np.random.default_rng(0).integers(0, 255, (40, 24, 1)).astype(np.uint16)
-    np.testing.assert_array_equal(
-        predict_stack(loaded, image), predict_stack(segmenter, image)
-    )
+    np.testing.assert_array_equal(predict_stack(loaded, image), predict_stack(segmenter, image))
 
 
 def test_unknown_model_and_foreign_spec_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown model 'cells'; known:"):
         load_segmenter("cells")
-    with pytest.raises(FileNotFoundError, match="missing.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
         load_segmenter(tmp_path / "missing.safetensors")
     with pytest.raises(ValueError, match="unknown fields \\['sharpness'\\]"):
         SegmenterSpec.from_json({"sharpness": 3})

@@ -1,4 +1,5 @@
 import json
+import shutil
 import warnings
 
 import jax.numpy as jnp
@@ -73,6 +74,15 @@ def test_damaged_checkpoint_is_passed_over_with_a_message(tmp_path):
     ckpt.prune(tmp_path, keep=1)
     assert ckpt.steps(tmp_path) == [2]
     assert (tmp_path / ckpt.FOLDER / "3.damaged").is_dir()
+
+
+def test_readable_data_of_another_step_is_damage(tmp_path):
+    write(tmp_path, 1, 2)
+    folder = tmp_path / ckpt.FOLDER
+    shutil.rmtree(folder / "2" / "state")
+    shutil.copytree(folder / "1" / "state", folder / "2" / "state")
+    with pytest.raises(CheckpointError, match=r"checkpoints/2: .* is damaged \(checksum differs\)"):
+        ckpt.load(tmp_path, 2)
 
 
 def test_missing_data_is_damage(tmp_path):

@@ -62,11 +62,16 @@ def test_signal_writes_a_checkpoint_and_the_run_goes_on(tmp_path, unbroken, sign
     assert records(tmp_path) == records(unbroken[0])
 
 
-def test_stop_before_an_evaluation_is_made_up_for_once(tmp_path, unbroken):
+def test_stop_before_an_evaluation_is_made_up_for_once(tmp_path, unbroken, monkeypatch):
     with pytest.raises(TrainingInterrupted):
         run(tmp_path, batches=stopping_batches(signal.SIGTERM, 5), prefetch=0)
     assert records(tmp_path)[-1]["step"] == 6
     assert not any("eval/accuracy" in line for line in records(tmp_path))
+    # Killed between logging the evaluation and noting in the checkpoint that it was done.
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "amend", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(tmp_path)
     # The run goes on, is killed in step 7 and goes on from step 6 again.
     with pytest.raises(RuntimeError, match="power failure"):
         run(tmp_path, batches=failing_batches(7))

@@ -42,7 +42,7 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     path = tmp_path / "model.safetensors"
-    with pytest.raises(FileNotFoundError, match="model.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         load_weights(path)
     save_weights(path, TREE, {})
     path.write_bytes(path.read_bytes()[:-9])

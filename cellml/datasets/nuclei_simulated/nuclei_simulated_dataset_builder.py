@@ -43,7 +43,16 @@ def make_config(
     shape: tuple[int, int] = (256, 256),
     seed: int = 0,
 ) -> SimulatedConfig:
-    """Returns a config whose name tells all of its settings.
+    """Makes a config whose name tells all of its settings.
+
+    Args:
+      content: A key of `MODALITIES_OF`.
+      sizes: Numbers of fields in the three splits.
+      shape: Height and width of a field, px.
+      seed: Of all fields.
+
+    Returns:
+      The config.
 
     Raises:
       ValueError: Unknown content, or a size that is no positive number.
