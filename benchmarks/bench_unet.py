@@ -7,6 +7,7 @@ step are compared before anything is timed. Prints markdown rows for RESULTS.md.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from benchmarks.timing import (
 )
 
 TOLERANCE = 1e-4
+BUSY = 0.5  # load average of the last minute
 HEADER = (
     "| model | image | batch | what | cellml ms | torch ms | torch / cellml | paired | cpu ratio |"
     "\n|---|---|---|---|---|---|---|---|---|"
@@ -244,8 +246,14 @@ def result_row(case: Case, what: str, times: Mapping[str, Timing]) -> str:
 
 
 def describe() -> str:
-    """Date, machine, load and versions."""
-    return describe_machine("jax", "torch")
+    """Date, machine, load and versions; warns where others use the machine."""
+    line = describe_machine("jax", "torch")
+    if os.getloadavg()[0] > BUSY:
+        line += (
+            "\n\n**The machine is busy: not for RESULTS.md.** PyTorch's OpenMP threads wait for "
+            "each other at every layer and lose far more on busy cores than cellml does."
+        )
+    return line
 
 
 def run_case(case: Case, repeats: int) -> None:

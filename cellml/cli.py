@@ -160,6 +160,40 @@ def evaluate_masks(
 
 
 @app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="A shipped model, or a weights file.")] = "nuclei",
+    data: Annotated[str, typer.Option(help="Data set.")] = "dsb2018",
+    split: Annotated[str, typer.Option(help="Its split, e.g. fluo_15/cv1/test.")] = "validation",
+    data_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where built data sets lie [./data].")
+    ] = None,
+    manual_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Images, instead of the download.")
+    ] = None,
+    tta: Annotated[
+        list[Tta] | None, typer.Option(help="Presets to compare [none, d4]; may be repeated.")
+    ] = None,
+    preset: Annotated[Preset, typer.Option(help="Definition of the scores.")] = Preset.KAGGLE,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")
+    ] = None,
+) -> None:
+    """Score a model on the whole images of a data set, with and without TTA."""
+    from cellml.commands import evaluate as command
+
+    command.run(
+        model=model,
+        data=data,
+        split=split,
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+        tta=[str(name) for name in tta or (Tta.NONE, Tta.D4)],
+        preset=str(preset),
+        json_file=json,
+    )
+
+
+@app.command()
 def doctor() -> None:
     """Show versions, devices, memory, data folders and models."""
     from rich.console import Console

@@ -15,9 +15,11 @@ import typer
 from rich.console import Console
 
 from cellml.commands.evaluate import score_source, summary
+from cellml.commands.release_card import card_text
 from cellml.data.writers import write_json
 from cellml.datasets import load_source
 from cellml.metrics.scores import evaluate_labels, summarise
+from cellml.models.unet import count_parameters
 from cellml.ops.instance_maps import labels_from_maps
 from cellml.tasks.otsu import segment_otsu
 from cellml.tasks.semantic import Segmenter, load_segmenter, save_segmenter
@@ -163,6 +165,8 @@ def main(
     data_dir: Annotated[str | None, typer.Option(help="Built data sets.")] = None,
     manual_dir: Annotated[str | None, typer.Option(help="Folder with the images.")] = None,
     per_modality: Annotated[int, typer.Option(help="Training images for the thresholds.")] = 40,
+    hours: Annotated[float, typer.Option(help="Time the training took.")] = 0.0,
+    remarks: Annotated[str, typer.Option(help="For the card: a Markdown list item.")] = "",
 ) -> None:
     """Chooses thresholds on training images, scores validation images, writes model and facts.
 
@@ -174,6 +178,8 @@ def main(
       data_dir: Where built data sets lie.
       manual_dir: Folder with the images.
       per_modality: Training images of each modality for the thresholds.
+      hours: Time the training took, for the card.
+      remarks: What else a reader of the card has to know, a list item.
     """
     console = Console()
     where = {"data_dir": data_dir, "manual_dir": manual_dir}
@@ -204,16 +210,28 @@ def main(
         "n_train": len(train),
         "n_validation": len(validation),
         "data_sha256": {"train": content_hash(train), "validation": content_hash(validation)},
+        "per_modality": per_modality,
         "separation": separation,
         "otsu": otsu_scores(validation),
         "validation": scores,
     }
-    step = load_weights(checkpoint)[1]["card"]
-    save_segmenter(out / f"{name}.safetensors", segmenter, card={**step, **facts}, half=True)
-    write_json(out / f"{name}.json", {**facts, "sha256": file_sha256(out / f"{name}.safetensors")})
+    trained = load_weights(checkpoint)[1]["card"]
+    weights = out / f"{name}.safetensors"
+    save_segmenter(weights, segmenter, card={**trained, **facts}, half=True)
+    facts["sha256"] = file_sha256(weights)
+    facts["run"] = {
+        "steps": trained["step"],
+        "n_parameters": count_parameters(raw.variables),
+        "megabytes": weights.stat().st_size / 1e6,
+        "hours": hours,
+        "diameter_px": spec.diameter_px,
+        "remarks": f"{remarks}\n" if remarks else "",
+    }
+    write_json(out / f"{name}.json", facts)
+    (out / f"{name}.md").write_text(card_text(facts), encoding="utf-8")
     (out / f"{name}_training.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
-    console.print(f"wrote {out / name}.safetensors; put its SHA-256 into weights/registry.py:")
-    console.print(file_sha256(out / f"{name}.safetensors"))
+    console.print(f"wrote {weights}; its SHA-256 belongs into weights/registry.py:")
+    console.print(facts["sha256"])
 
 
 def otsu_scores(source: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """`cellml train` and `launch/train.py`: trains what a config describes.
 
-Flags: --config=FILE, --workdir=DIR, any --config.x.y=value, and --distributed on several machines.
+Flags: --config=FILE, --workdir=DIR, and any --config.x.y=value.
 """
 
 import sys
@@ -14,12 +14,11 @@ from ml_collections import config_flags
 from cellml.errors import UsageError
 
 USAGE = """\
-Usage: cellml train --config=FILE --workdir=DIR [--config.x.y=value ...] [--distributed]
+Usage: cellml train --config=FILE --workdir=DIR [--config.x.y=value ...]
 
   --config=FILE        A config of the folder configs/, e.g. configs/unet_nuclei.py.
   --config.x.y=value   Overrides one entry, e.g. --config.train.steps=100.
-  --workdir=DIR        Everything the run writes goes here; a run found there is resumed.
-  --distributed        One of several machines: joins the others (jax.distributed) first."""
+  --workdir=DIR        Everything the run writes goes here; a run found there is resumed."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,7 +39,6 @@ def main(arguments: Sequence[str]) -> int:
     values = flags.FlagValues()  # our own, so that nothing else's flags are mixed in
     config = config_flags.DEFINE_config_file("config", None, "Config file.", flag_values=values)
     workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
-    distributed = flags.DEFINE_bool("distributed", False, "Several machines.", flag_values=values)
     program = ["cellml train", *arguments]
     before, sys.argv = sys.argv, program  # ml_collections looks for overrides there
     try:
@@ -68,10 +66,6 @@ def main(arguments: Sequence[str]) -> int:
         ) from error
     from cellml import experiment  # imports jax
 
-    if distributed.value:
-        import jax
-
-        jax.distributed.initialize()
     experiment.run(config.value, Path(workdir.value))
     return 0
 

@@ -11,6 +11,7 @@ import numpy as np
 from cellml.commands.tta_study_scores import StudyModel
 from cellml.data.nuclei_folders import list_cases, read_case
 from cellml.errors import UsageError, UserError
+from cellml.weights.registry import MODELS
 
 
 class FolderSource(Sequence[dict[str, Any]]):
@@ -67,6 +68,11 @@ def find_checkpoints(groups: Sequence[str]) -> list[tuple[str, int, str]]:
             files = sorted(Path(path).glob("*.safetensors"))
             if not files:
                 raise UsageError(f"--group {name}: no .safetensors file in {path}")
+        elif path not in MODELS and not Path(path).is_file():
+            raise UsageError(
+                f"--group {name}: {path} is neither a file, nor a folder, nor a model of cellml "
+                f"({', '.join(MODELS)})"
+            )
         own = sorted((_epoch(file), str(file)) for file in files)
         for (epoch, file), (following, other) in pairwise(own):
             if epoch == following:
@@ -80,6 +86,16 @@ def find_checkpoints(groups: Sequence[str]) -> list[tuple[str, int, str]]:
 
 def load_study_model(group: str, epoch: int, path: str, *, tta: str, chunk: int) -> StudyModel:
     """Loads one checkpoint.
+
+    Args:
+      group: Its group.
+      epoch: Its epoch.
+      path: Weights file, or name of a shipped model.
+      tta: Preset of `cellml.tta`.
+      chunk: Transformed copies predicted at once.
+
+    Returns:
+      The checkpoint, ready to predict.
 
     Raises:
       UserError: It cannot be read.
@@ -111,6 +127,15 @@ def open_source(
 ) -> Sequence[dict[str, Any]]:
     """Opens a data set of `cellml.datasets` by name, or a folder by path.
 
+    Args:
+      data: Name of a data set, or folder of images and labels.
+      split: Split of the data set; a folder has none.
+      data_dir: Where built data sets lie.
+      manual_dir: Folder with the original files of the data set.
+
+    Returns:
+      Records with id, image, labels and modality.
+
     Raises:
       UserError: Neither, or it cannot be read.
     """
@@ -124,7 +149,15 @@ def open_source(
 
 
 def limited(source: Sequence[dict[str, Any]], limit: int | None) -> Sequence[dict[str, Any]]:
-    """At most so many of the records, evenly spread, first and last among them."""
+    """Thins a source out evenly; the first and the last record stay.
+
+    Args:
+      source: Records.
+      limit: At most so many; None for all.
+
+    Returns:
+      The records that stay.
+    """
     if limit is None or limit >= len(source):
         return source
     rows = np.linspace(0, len(source) - 1, limit).round().astype(int)

@@ -59,7 +59,15 @@ class Variant(NamedTuple):
 
 
 def variants(model: StudyModel, stack: Float[np.ndarray, "t h w k"]) -> dict[str, Variant]:
-    """The results of all `METHODS` from one set of predictions."""
+    """The results of all methods from one set of predictions.
+
+    Args:
+      model: The checkpoint that predicted.
+      stack: What its `predict` gave.
+
+    Returns:
+      One result for each of `METHODS`.
+    """
     found = {}
     for method, maps in (("none", stack[0]), ("tta", stack.mean(axis=0))):
         foreground = maps[..., 0] >= model.foreground_min
@@ -73,7 +81,15 @@ def variants(model: StudyModel, stack: Float[np.ndarray, "t h w k"]) -> dict[str
 
 
 def foreground_iou(true: Integer[np.ndarray, "h w"], pred: Bool[np.ndarray, "h w"]) -> float:
-    """IoU of the foreground; 1 where neither image has any."""
+    """Scores the foreground of one image.
+
+    Args:
+      true: True labels, 0 is background.
+      pred: Predicted foreground.
+
+    Returns:
+      Intersection over union; 1 where neither has any foreground.
+    """
     return float(iou(true > 0, pred, empty="one"))
 
 

@@ -30,6 +30,9 @@ def summary_text(result: Mapping[str, Any]) -> str:
 
     Args:
       result: What summary.json holds.
+
+    Returns:
+      Lines of text, with notes on how to read them.
     """
     settings = result["settings"]
     lines = [

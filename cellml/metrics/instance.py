@@ -146,7 +146,8 @@ def count_matches(
     counts = _count_matches(table, tuple(fractions), strict)
     if not single:
         return counts
-    return MatchCounts(*(x[0] for x in counts[:4]), counts.overflow)
+    tp, fp, fn, iou_sum = (x[0] for x in counts[:4])
+    return MatchCounts(tp, fp, fn, iou_sum, counts.overflow)
 
 
 @partial(jax.jit, static_argnames="empty")

@@ -239,6 +239,8 @@ def max_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
     Args:
       x: Images of at least 2x2 pixels.
+    Returns:
+      Images of half the height and width.
     """
     rows = _blocks(x)
     y = jnp.maximum(rows[:, :, 0], rows[:, :, 1])

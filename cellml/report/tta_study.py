@@ -166,7 +166,15 @@ def _draw_case(row: Sequence["Axes"], case: CasePanels, top: float) -> list["Axe
 def error_map(
     true: Bool[np.ndarray, "h w"], found: Bool[np.ndarray, "h w"]
 ) -> Float[np.ndarray, "h w 3"]:
-    """Colours every pixel by `ERROR_COLOURS`; RGB in [0, 1]."""
+    """Colours every pixel by what it is, see `ERROR_COLOURS`.
+
+    Args:
+      true: True foreground.
+      found: Predicted foreground.
+
+    Returns:
+      RGB in [0, 1].
+    """
     from matplotlib.colors import to_rgb
 
     kinds = (true & found, ~true & found, true & ~found, ~true & ~found)

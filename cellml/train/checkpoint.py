@@ -109,7 +109,14 @@ def save(
 def amend(
     workdir: Path, step: int, *, metrics: Mapping[str, float], extra: Mapping[str, Any]
 ) -> None:
-    """Replaces what was saved beside the state of a checkpoint, atomically."""
+    """Replaces what was saved beside the state of a checkpoint, atomically.
+
+    Args:
+      workdir: The run's folder.
+      step: Of the checkpoint.
+      metrics: The new metrics.
+      extra: The new further values, JSON-able.
+    """
     path = workdir / FOLDER / str(step)
     meta = _read_meta(path) | {"metrics": dict(metrics), "extra": dict(extra)}
     part = path / "meta" / "metadata.part"
@@ -150,7 +157,16 @@ def prune(workdir: Path, *, keep: int, best: tuple[str, str] | None = None) -> N
 
 
 def best_step(workdir: Path, metric: str, mode: str = "max") -> int | None:
-    """Step of the kept checkpoint with the best metric, the later of equals; None without any."""
+    """Finds the best of the kept checkpoints.
+
+    Args:
+      workdir: The run's folder.
+      metric: Name of an evaluation metric.
+      mode: "max" or "min".
+
+    Returns:
+      Its step, the later of equals; None where no checkpoint has the metric.
+    """
     if mode not in ("max", "min"):
         raise ValueError(f"mode {mode!r}, expected 'max' or 'min'")
     sign = 1.0 if mode == "max" else -1.0
@@ -207,6 +223,9 @@ def load_latest(
       warn: Gets one line for each damaged checkpoint that is passed over.
       set_aside: Rename damaged ones to `<step>.damaged`, for a run that is about to go on: it
         would count them among its last and delete better ones instead.
+
+    Returns:
+      The checkpoint.
 
     Raises:
       CheckpointError: There are checkpoints and not one is readable.

@@ -91,10 +91,16 @@ def fit(
       TrainingInterrupted: SIGINT or SIGTERM came; a checkpoint was written.
       CheckpointMismatchError: The checkpoint in `workdir` is of another config, seed or model.
       ValueError: `batches` ended early, or `workdir` is in use and `resume` is False.
+      NotImplementedError: The process is one of several (jax.distributed).
     """
     for name, value in {"steps": steps, "log_every": log_every, "keep": keep}.items():
         if value < 1:
             raise ValueError(f"{name} is {value}, expected at least 1")
+    if jax.process_count() > 1:  # each would train a copy of its own, silently
+        raise NotImplementedError(
+            f"fit runs in one process on the devices of one machine, found a group of "
+            f"{jax.process_count()} processes"
+        )
     recorder = Recorder(
         task=task,
         steps=steps,

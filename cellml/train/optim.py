@@ -30,6 +30,9 @@ def cosine(
       warmup_steps: Length of the warm-up.
       final_fraction: End value divided by the peak.
 
+    Returns:
+      The schedule.
+
     Source: Loshchilov and Hutter 2017, SGDR, without restarts.
     """
     if steps <= warmup_steps:
@@ -63,6 +66,9 @@ def noam(
       initial_fraction: First value divided by the peak.
       final_fraction: End value divided by the peak, above 0.
 
+    Returns:
+      The schedule.
+
     Source: chemprop v1, `nn_utils.NoamLR`.
     """
     if steps <= warmup_steps:
@@ -87,7 +93,17 @@ def piecewise(
     factors: Sequence[float],
     warmup_steps: int = 0,
 ) -> Schedule:
-    """Multiplies the rate by `factors[i]` from step `boundaries[i]` on, after a warm-up."""
+    """Multiplies the rate at given steps.
+
+    Args:
+      learning_rate: The first rate.
+      boundaries: Ascending steps.
+      factors: One a boundary; the rate is multiplied from that step on.
+      warmup_steps: Length of a linear warm-up from 0.
+
+    Returns:
+      The schedule.
+    """
     if len(boundaries) != len(factors) or list(boundaries) != sorted(set(boundaries)):
         raise ValueError(
             f"piecewise: boundaries {list(boundaries)} must ascend and be as many as factors "
@@ -120,7 +136,18 @@ def adam(
     b2: float = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """Adam; `weight_decay` is an L2 term in the gradient, as in torch.optim.Adam."""
+    """Adam.
+
+    Args:
+      rate: Learning rate by step.
+      weight_decay: An L2 term in the gradient, as in torch.optim.Adam.
+      b1: Decay of the first moment.
+      b2: Decay of the second moment.
+      eps: Added to the root of the second moment.
+
+    Returns:
+      The optax transformation.
+    """
     return optax.chain(_l2(weight_decay), optax.adam(rate, b1=b1, b2=b2, eps=eps))
 
 
@@ -132,7 +159,11 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay, scaled by the learning rate."""
+    """Adam with decoupled weight decay, scaled by the learning rate; arguments as in `adam`.
+
+    Returns:
+      The optax transformation.
+    """
     return optax.adamw(
         rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=weight_decay_mask
     )
@@ -141,7 +172,17 @@ def adamw(
 def sgd(
     rate: Schedule, *, weight_decay: float = 0.0, momentum: float = 0.9, nesterov: bool = False
 ) -> optax.GradientTransformation:
-    """Gradient descent with momentum; `weight_decay` is an L2 term in the gradient."""
+    """Gradient descent with momentum.
+
+    Args:
+      rate: Learning rate by step.
+      weight_decay: An L2 term in the gradient.
+      momentum: Decay of the velocity, 0 for none.
+      nesterov: Look ahead along the velocity.
+
+    Returns:
+      The optax transformation.
+    """
     return optax.chain(
         _l2(weight_decay), optax.sgd(rate, momentum=momentum or None, nesterov=nesterov)
     )

@@ -166,7 +166,20 @@ def check_merge_options(
     pixel_tie: str,
     overlap: str,
 ) -> None:
-    """Raises ValueError for what both merges refuse; see `merge_instances`."""
+    """Refuses what both merges refuse.
+
+    Args:
+      shape: Shape of the stack of label images.
+      iou_min: As in `merge_instances`, as are the following.
+      reference: See there.
+      tie: See there.
+      pixel_majority: See there.
+      pixel_tie: See there.
+      overlap: See there.
+
+    Raises:
+      ValueError: Not (t, h, w), too many versions, or an option that is not known.
+    """
     if len(shape) != 3 or not 1 <= shape[0] <= MAX_VERSIONS:
         raise ValueError(f"labels must be (t, h, w) with t in 1..{MAX_VERSIONS}, found {shape}")
     if not 0.5 <= iou_min <= 1:
@@ -198,7 +211,14 @@ def _describe(ids: Array, m: int) -> tuple[Array, Array, Array]:
 
 
 def scramble(word: Any) -> Any:
-    """Spreads a uint32 over all bits (the finaliser of MurmurHash3); NumPy or JAX."""
+    """Spreads a uint32 over all bits (the finaliser of MurmurHash3).
+
+    Args:
+      word: uint32, NumPy or JAX.
+
+    Returns:
+      uint32 of the same shape; one to one.
+    """
     word = (word ^ (word >> 16)) * np.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13)) * np.uint32(0xC2B2AE35)
     return word ^ (word >> 16)

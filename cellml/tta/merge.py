@@ -43,7 +43,15 @@ def merge_mean(
 
 
 def threshold(probability: FloatArray, *, at_least: float = 0.5) -> Bool[Array, "..."]:
-    """Foreground: True where the probability reaches the threshold, inclusive as everywhere."""
+    """Foreground of a merged map.
+
+    Args:
+      probability: Merged probability.
+      at_least: Threshold, inclusive as everywhere in cellml.
+
+    Returns:
+      True where the probability reaches the threshold.
+    """
     return jnp.asarray(probability) >= at_least
 
 

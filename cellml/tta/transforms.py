@@ -69,7 +69,14 @@ class Transform:
         return _element(True, self.flip_x, self.flip_y)
 
     def after(self, first: Transform) -> Transform:
-        """The single element equal to applying `first` and then this one."""
+        """The single element equal to applying `first` and then this one.
+
+        Args:
+          first: What is applied before this one.
+
+        Returns:
+          An element of `TRANSFORMS`.
+        """
         flip_y, flip_x = first.flip_y, first.flip_x
         if self.transpose:
             flip_y, flip_x = flip_x, flip_y

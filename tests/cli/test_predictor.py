@@ -80,3 +80,13 @@ def test_tile_without_room_for_margins_is_refused():
     predictor, _ = fake_predictor(margin_diameter=80.0)
     with pytest.raises(UsageError, match="--tile 300: at least 512 px"):
         plan_image(predictor, (3000, 3000), scale=1.0, tile_px=300)
+
+
+def test_intensity_limits_come_from_the_whole_image(field):
+    predictor, _ = fake_predictor()
+    uneven = field.copy()
+    uneven[:, :450] //= 3  # dim nuclei: below half of the image's range, above half of their tile's
+    found = segment_pixels(predictor, uneven[..., None], tile_px=320)
+    assert found.limits == (uneven.min(), uneven.max())
+    assert not found.labels[:, :449].any()
+    assert found.labels[:, 450:].any()

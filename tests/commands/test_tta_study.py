@@ -199,7 +199,8 @@ def test_find_checkpoints(tmp_path):
         ([f"a={tmp_path}"], "epoch_10.safetensors and other_10.safetensors have the same"),
         ([f"a={tmp_path / 'nothing'}"], "no .safetensors file"),
         (["nuclei"], "expected NAME=PATH"),
-        (["a=x", "a=y"], "given twice"),
+        (["a=nuclei", "a=nuclei"], "given twice"),
+        (["a=nowhere"], "nowhere is neither a file, nor a folder, nor a model of cellml"),
         ([], "at least one"),
     ]:
         with pytest.raises(UsageError, match=message):

@@ -214,7 +214,7 @@ def test_summary_pooled():
     tp, fp, fn = (sum(getattr(s, f) for s in scores) for f in ("tp", "fp", "fn"))
     np.testing.assert_allclose(found.ap, tp / (tp + fp + fn))
     np.testing.assert_allclose(found.f1, 2 * tp / (2 * tp + fp + fn))
-    assert found.ap_dsb2018 == pytest.approx((tp / (tp + fp + fn)).mean())
+    assert found.ap_dsb2018 == pytest.approx(np.mean(tp / (tp + fp + fn)))
     # One wide image that holds all images side by side has the pooled scores.
     wide = [
         np.concatenate([labels + 100 * i * (labels > 0) for i, labels in enumerate(side)], 1)

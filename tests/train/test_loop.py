@@ -224,3 +224,9 @@ def test_no_progress_says_nothing(capfd):
     progress.record(1, "train", {"loss": 1.0})
     progress.close()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_group_of_processes_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(NotImplementedError, match="group of 4 processes"):
+        run(tmp_path)
