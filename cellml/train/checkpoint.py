@@ -11,17 +11,15 @@ import json
 import logging
 import shutil
 import warnings
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import traverse_util
-from jaxtyping import PyTree
 
 from cellml.errors import UserError
+from cellml.train.leaves import crc32, describe, named_leaves, nest, walk
 from cellml.train.state import TrainState
 
 FOLDER = "checkpoints"
@@ -85,19 +83,19 @@ def save(
     import orbax.checkpoint as ocp
 
     host: TrainState = jax.device_get(state)
-    named = _named_leaves(host)
+    named = named_leaves(host)
     meta = {
         "step": int(host.step),
         "config": dict(config or {}),
         "versions": versions(),
         "metrics": dict(metrics or {}),
         "extra": dict(extra or {}),
-        "crc32": {"/".join(parts): _crc32(leaf) for parts, leaf in named},
+        "crc32": {"/".join(parts): crc32(leaf) for parts, leaf in named},
     }
     path = (workdir / FOLDER / str(meta["step"])).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     arguments = ocp.args.Composite(
-        state=ocp.args.PyTreeSave(_nest(named)),
+        state=ocp.args.PyTreeSave(nest(named)),
         meta=ocp.args.JsonSave(json.loads(json.dumps(meta))),
     )
     handler = ocp.CompositeCheckpointHandler("state", "meta")
@@ -204,11 +202,11 @@ def load(workdir: Path, step: int) -> Checkpoint:
     except Exception as error:  # Whatever a damaged file makes orbax and tensorstore raise.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise CheckpointError(f"{path}: unreadable ({type(error).__name__}: {reason})") from error
-    flat = {"/".join(parts): leaf for parts, leaf in _walk(leaves)}
+    flat = {"/".join(parts): leaf for parts, leaf in walk(leaves)}
     for name, expected in meta["crc32"].items():
         if name not in flat:
             raise CheckpointError(f"{path}: {name} is missing")
-        if _crc32(flat[name]) != expected:
+        if crc32(flat[name]) != expected:
             raise CheckpointError(f"{path}: {name} is damaged (checksum differs)")
     return Checkpoint(leaves, meta, path)
 
@@ -290,26 +288,26 @@ def as_state(checkpoint: Checkpoint, template: TrainState) -> TrainState:
       CheckpointMismatchError: Leaves are missing, left over, or of another shape or dtype; the
         message names the first, what was expected and what was found.
     """
-    found = {"/".join(parts): leaf for parts, leaf in _walk(checkpoint.leaves)}
-    named = _named_leaves(template)
+    found = {"/".join(parts): leaf for parts, leaf in walk(checkpoint.leaves)}
+    named = named_leaves(template)
     leaves = []
     for parts, expected in named:
         name = "/".join(parts)
         if name not in found:
             raise CheckpointMismatchError(
-                f"{checkpoint.path}: leaf {name}: expected {_describe(expected)}, found nothing"
+                f"{checkpoint.path}: leaf {name}: expected {describe(expected)}, found nothing"
             )
         leaf = found.pop(name)
-        if _describe(leaf) != _describe(expected):
+        if describe(leaf) != describe(expected):
             raise CheckpointMismatchError(
-                f"{checkpoint.path}: leaf {name}: expected {_describe(expected)}, "
-                f"found {_describe(leaf)}"
+                f"{checkpoint.path}: leaf {name}: expected {describe(expected)}, "
+                f"found {describe(leaf)}"
             )
         leaves.append(leaf)
     if found:
         name, leaf = next(iter(found.items()))
         raise CheckpointMismatchError(
-            f"{checkpoint.path}: leaf {name}: expected nothing, found {_describe(leaf)}"
+            f"{checkpoint.path}: leaf {name}: expected nothing, found {describe(leaf)}"
         )
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
@@ -357,35 +355,6 @@ def _flat_config(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
             for pair in _flat_config(value, f"{prefix}.{key}" if prefix else str(key))
         ]
     return [(prefix, config)]
-
-
-def _named_leaves(tree: PyTree) -> list[tuple[tuple[str, ...], Any]]:
-    """Leaves with their path, the same for a dictionary's key, a field and an index."""
-
-    def part(entry: Any) -> str:
-        for attribute in ("key", "name", "idx"):
-            if hasattr(entry, attribute):
-                return str(getattr(entry, attribute))
-        raise TypeError(f"unnamed tree entry {entry!r}")
-
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return [(tuple(part(entry) for entry in path), leaf) for path, leaf in leaves]
-
-
-def _nest(named: list[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
-    return traverse_util.unflatten_dict({parts: np.asarray(leaf) for parts, leaf in named})
-
-
-def _walk(nested: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
-    return list(traverse_util.flatten_dict(dict(nested)).items())
-
-
-def _describe(leaf: Any) -> str:
-    return f"{leaf.dtype}{list(leaf.shape)}"
-
-
-def _crc32(leaf: Any) -> int:
-    return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
 
 
 class _quiet:
