@@ -133,7 +133,7 @@ def take_turns(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="mAP_DSB against stardist and cellpose")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--size-px", type=int, default=512)
     parser.add_argument("--objects", type=int, default=200)

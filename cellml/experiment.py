@@ -100,7 +100,7 @@ def train_semantic(config: ConfigDict, workdir: Path) -> TrainState:
     )
 
 
-def step_counts(train: ConfigDict, *, n_examples: int) -> dict[str, int]:
+def step_counts(train: ConfigDict, *, n_examples: int) -> dict[str, Any]:
     """Lengths in optimiser steps, from a config that gives them in steps or in epochs.
 
     Args:

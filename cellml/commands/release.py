@@ -87,7 +87,7 @@ def score_cases(
     cases: Iterable[Case],
     heads: Sequence[str],
     wanted: Sequence[str],
-    thresholds: Mapping[str, float],
+    thresholds: Mapping[str, Any],
 ) -> dict[str, float]:
     """mAP_DSB (preset kaggle) of each modality, and their mean, with some of the heads.
 

@@ -54,8 +54,8 @@ class MapRecipe:
             "image": image.astype(np.float32),
             "target": target,
             "weight": weight,
-            "valid": np.bool_(True),
-            "index": np.int32(index),
+            "valid": np.asarray(True),
+            "index": np.asarray(index, np.int32),
         }
 
 

@@ -192,7 +192,7 @@ def conv_upsampled(
     merged = jnp.einsum(
         "apt,bqu,tucf->abcpqf", taps, taps, kernel, precision=lax.Precision.HIGHEST
     ).reshape(2, 2, c, 4 * filters)
-    y = _conv(x, merged, (_PADDING[size], _PADDING[size]))
+    y: Array = _conv(x, merged, (_PADDING[size], _PADDING[size]))
     rows, columns = y.shape[1:3]
     y = y.reshape(b, rows, columns, 2, 2, filters).transpose(0, 1, 3, 2, 4, 5)
     y = y.reshape(b, 2 * rows, 2 * columns, filters)

@@ -1,6 +1,7 @@
 """Simulated fields: deterministic, truly labelled, with touching nuclei and noise."""
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,13 +51,17 @@ def test_same_seed_same_field(modality):
 
 @pytest.mark.parametrize("modality", CHANNELS)
 def test_nuclei_touch_when_asked_to(modality):
-    options = {"modality": modality, "n_nuclei": 40, "diameter_px": 16.0}
+    options: dict[str, Any] = {"modality": modality, "n_nuclei": 40, "diameter_px": 16.0}
     counts = [
         sum(
-            len(_touching_pairs(simulate_field(np.random.default_rng(seed), **options, **extra)[1]))
+            len(
+                _touching_pairs(
+                    simulate_field(np.random.default_rng(seed), touching=share, **options)[1]
+                )
+            )
             for seed in range(3)
         )
-        for extra in ({"touching": 0.0}, {"touching": 0.9})
+        for share in (0.0, 0.9)
     ]
     assert counts[1] > 20
     assert counts[1] > 2 * counts[0]
@@ -118,6 +123,7 @@ def test_footprint_of_a_tilted_ellipse():
     nucleus = Nucleus("e", 32.0, 30.0, 20.0, 5.0, np.pi / 4, np.zeros((0, 2)))
     place = footprint(nucleus, (64, 64))
     inside = np.zeros((64, 64), bool)
+    assert place is not None
     inside[place.window] = place.rho < 1
     assert inside[32 - 12, 30 + 12]
     assert not inside[32 + 12, 30 + 12]

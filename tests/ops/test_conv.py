@@ -147,8 +147,8 @@ def test_conv_merged_under_vmap_equals_a_loop():
 def test_conv_merged_keeps_bfloat16():
     args = [normal(i, s, jnp.bfloat16) for i, s in enumerate([(1, 4, 4, 2), (1, 2, 2, 2)])]
     kernel = normal(2, (3, 3, 4, 2), jnp.bfloat16)
-    found = conv_merged(*args, kernel)
-    assert_all_close([found], [plain_merged(*args, kernel)], tolerance=0.15)
+    found = conv_merged(args[0], args[1], kernel)
+    assert_all_close([found], [plain_merged(args[0], args[1], kernel)], tolerance=0.15)
 
 
 def test_gradients_of_conv_merged_against_finite_differences():
