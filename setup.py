@@ -98,6 +98,7 @@ setup(
         "cellml.weights": [
             "pretrained/*.safetensors",
             "pretrained/*.json",
+            "pretrained/*.jsonl",
             "pretrained/*.md",
             "pretrained/*.txt",
             "pretrained/*.csv",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +12,13 @@ from cellml.data.augmentation import AugmentationOptions
 from cellml.data.batching import MapRecipe, Record, evaluation_batches, training_batches
 from cellml.data.dissertation import SixCopies, SquarePieces
 from cellml.datasets import load_source
-from cellml.tasks.semantic import Segmenter, SegmenterSpec, make_task, save_segmenter
+from cellml.tasks.semantic import (
+    Segmenter,
+    SegmenterSpec,
+    load_segmenter,
+    make_task,
+    save_segmenter,
+)
 from cellml.train.loop import fit
 from cellml.train.optim import make_optimizer, make_schedule
 from cellml.train.state import TrainState, eval_variables
@@ -58,6 +65,7 @@ def train_semantic(config: ConfigDict, workdir: Path) -> TrainState:
         weighted=config.loss.get("weighted", True),
     )
     weights = config.data.modality_weights
+    start = config.get("init_weights", None)
     batches = training_batches(
         train_source,
         recipe,
@@ -94,6 +102,7 @@ def train_semantic(config: ConfigDict, workdir: Path) -> TrainState:
         learning_rate=make_schedule(config.optimizer),
         on_checkpoint=export,
         best=("iou", "max"),
+        variables=load_segmenter(start).variables if start else None,
         log_every=config.train.log_every,
         ema_decay=config.train.ema_decay,
         **step_counts(config.train, n_examples=len(train_source)),

@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.task = "semantic"
     config.seed = 0
+    config.init_weights = config_dict.placeholder(str)  # fine-tune these
     config.data = ConfigDict(
         {
             "name": "dsb2018",

@@ -27,8 +27,8 @@ from cellml.tasks.whole_image import predict_stack
 from cellml.weights.store import file_sha256, load_weights
 
 GRID: Mapping[str, Sequence[float]] = {
-    "foreground_min": (0.4, 0.45, 0.5, 0.55, 0.6),
-    "seed_distance_min": (0.1, 0.15, 0.2, 0.3, 0.4),
+    "foreground_min": (0.4, 0.5, 0.6),
+    "seed_distance_min": (0.1, 0.15, 0.2, 0.3),
     "seed_boundary_max": (0.35, 0.5, 0.7),
     "area_min_px": (12, 30),
 }

@@ -166,7 +166,7 @@ def _simulated_section(
         [
             "The simulation draws nuclei that touch, differ in brightness and texture, and are "
             "blurred, unevenly lit and noisy."
-            + (" The model has never seen a simulated image." if run.model in MODELS else "")
+            + (" The model has never seen a simulated image." if str(run.model) in MODELS else "")
         ],
         [Figure(figure_rows(rows, keys), caption)],
     )

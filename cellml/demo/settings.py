@@ -24,11 +24,11 @@ class DemoSize:
       training_snapshots: How often its progress is looked at.
     """
 
-    fields: int = 10
+    fields: int = 8
     shown: int = 2
     side_px: int = 256
     tissue_side_px: int = 320
-    training_fields: int = 96
+    training_fields: int = 64
     training_filters: tuple[int, ...] = (16, 32, 48, 64)
     training_steps: int = 320
     training_crop_px: int = 128

@@ -17,7 +17,7 @@ from tests.report.page_checks import outside_resources, parse, repeated_ids, tex
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    spec = SegmenterSpec(name="tiny", model=(("filters", (4, 8)),))
+    spec = SegmenterSpec(name="tiny", preset="plain", model=(("filters", (4, 8)),))
     variables = spec.unet().init(jax.random.key(3), jnp.zeros((1, 32, 32, 3)))
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_segmenter(path, Segmenter(spec, variables))

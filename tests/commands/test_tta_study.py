@@ -189,9 +189,10 @@ def test_images_without_nuclei():
 def test_find_checkpoints(tmp_path):
     for name in ("epoch_10", "epoch_9", "notes"):
         (tmp_path / name).with_suffix(".safetensors" if "_" in name else ".txt").touch()
-    found = find_checkpoints([f"with={tmp_path}", "shipped=nuclei"])
+    single = tmp_path / "epoch_9.safetensors"
+    found = find_checkpoints([f"with={tmp_path}", f"single={single}"])
     assert [(group, epoch) for group, epoch, _ in found] == [
-        ("with", 9), ("with", 10), ("shipped", 0),
+        ("with", 9), ("with", 10), ("single", 9),
     ]  # fmt: skip
     (tmp_path / "other_10.safetensors").touch()
     (tmp_path / "nothing").mkdir()
@@ -199,7 +200,7 @@ def test_find_checkpoints(tmp_path):
         ([f"a={tmp_path}"], "epoch_10.safetensors and other_10.safetensors have the same"),
         ([f"a={tmp_path / 'nothing'}"], "no .safetensors file"),
         (["nuclei"], "expected NAME=PATH"),
-        (["a=nuclei", "a=nuclei"], "given twice"),
+        ([f"a={single}", f"a={single}"], "given twice"),
         (["a=nowhere"], "nowhere is neither a file, nor a folder, nor a model of cellml"),
         ([], "at least one"),
     ]:
@@ -250,14 +251,15 @@ def test_command_line_refuses(tmp_path, capsys):
     assert tta_study.main(["--help"]) == 0
     assert tta_study.main(out) == 2
     assert "--group" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="neither dsb2018 nor nuclei_simulated nor a folder"):
-        tta_study.main([*out, "--group", "a=nuclei", "--data", str(tmp_path / "none")])
-    with pytest.raises(UsageError, match="at least 1 expected"):
-        tta_study.main([*out, "--group", "a=nuclei", "--limit", "0"])
     (tmp_path / "a.safetensors").write_bytes(b"cut short")
+    group = ["--group", f"a={tmp_path / 'a.safetensors'}"]
+    with pytest.raises(UsageError, match="neither dsb2018 nor nuclei_simulated nor a folder"):
+        tta_study.main([*out, *group, "--data", str(tmp_path / "none")])
+    with pytest.raises(UsageError, match="at least 1 expected"):
+        tta_study.main([*out, *group, "--limit", "0"])
     folder = write_folder(tmp_path / "data")
     with pytest.raises(UserError, match=r"a\.safetensors"):
-        tta_study.main([*out, "--group", f"a={tmp_path / 'a.safetensors'}", "--data", str(folder)])
+        tta_study.main([*out, *group, "--data", str(folder)])
     with pytest.raises(UsageError, match="--tta none"):
         tta_study.run(groups=["a=nuclei"], out=tmp_path, tta="none")
 

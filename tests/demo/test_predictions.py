@@ -82,7 +82,7 @@ def test_a_large_image_is_cut_to_where_the_spread_is():
 
 
 def test_every_method_gives_labels_and_scores():
-    spec = SegmenterSpec(model=(("filters", (4, 8)),))
+    spec = SegmenterSpec(preset="plain", model=(("filters", (4, 8)),))
     variables = spec.unet().init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     image = np.random.default_rng(0).integers(0, 255, (44, 36, 1), dtype=np.uint8)
     made = predict_field(
