@@ -29,7 +29,7 @@ PACKAGES = (
 )
 DATA_FOLDERS = {
     "shared data": ("CELLML_SHARED_DATA", "../shared/data"),
-    "built data sets": ("TFDS_DATA_DIR", "~/tensorflow_datasets"),
+    "built data sets": ("CELLML_DATA_DIR", "./data"),
 }
 STEP_SIDE_PX = 128
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +17,8 @@ from cellml.metrics.scores import InstanceScores, evaluate_labels, summarise
 SUFFIXES = ("_labels", "_label", "_masks", "_mask")
 SHOWN = {"AP 0.5": 0.5, "AP 0.75": 0.75, "AP 0.9": 0.9}
 NAMED_MAX = 10
+SCORES_WIDTH = 71
+"""Columns of a terminal that the numbers take."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def run(truth: Path, pred: Path, *, preset: str, json_path: Path | None, console
         except UserError as error:
             errors.append(str(error))
     overall = summarise(list(scores.values())) if scores else None
-    console.print(_table(scores, overall, set(pairs.missing), preset))
+    console.print(_table(scores, overall, set(pairs.missing), preset, console.width))
     _list(console, "no prediction (all counted as false negatives)", pairs.missing)
     _list(console, "predictions without a truth, ignored", pairs.extra)
     if errors:
@@ -138,9 +141,14 @@ def _table(
     overall: InstanceScores | None,
     missing: set[str],
     preset: str,
+    width: int,
 ) -> Table:
-    table = Table(title=f"preset {preset}", title_justify="left")
-    table.add_column("image", overflow="ellipsis", max_width=32, no_wrap=True)
+    # Scores are never cut: where the terminal is narrow, long image names give way.
+    table = Table(
+        title=f"preset {preset}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    name_width = min(32, max(10, width - SCORES_WIDTH))
+    table.add_column("image", overflow="ellipsis", max_width=name_width, no_wrap=True)
     for name in ("true", "pred", "mAP_DSB", *SHOWN, "F1 0.5", "PQ", "AJI"):
         table.add_column(name, justify="right", no_wrap=True)
     for stem, score in scores.items():

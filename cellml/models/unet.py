@@ -5,6 +5,7 @@ up-sampling, dropout, no normalisation) and the modern ones (`nuclei`: residual 
 group normalisation, and a stem that works at half resolution).
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -13,7 +14,40 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cellml.ops.conv import conv_general_dilated, conv_merged, conv_upsampled, max_pool_2x2
+
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+
+
+# Same numbers and parameters as Linen's own, with gradients that are fast on CPU as well.
+Conv = functools.partial(nn.Conv, kernel_init=he_normal, conv_general_dilated=conv_general_dilated)
+
+
+class UpConv(nn.Module):
+    """Convolution of nearest up-sampled `x`, after `skip` in the channels where it is given.
+
+    Attributes:
+      filters: Output channels.
+      size: Side of the kernel, 1 to 3.
+      use_bias: Add a bias.
+    """
+
+    filters: int
+    size: int = 3
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], skip: Float[Array, "b h2 w2 c2"] | None = None
+    ) -> Float[Array, "b h2 w2 f"]:
+        """Returns twice the height and width of `x`; neither copy nor large image is made."""
+        channels = x.shape[-1] + (0 if skip is None else skip.shape[-1])
+        kernel = self.param("kernel", he_normal, (self.size, self.size, channels, self.filters))
+        y = conv_upsampled(x, kernel) if skip is None else conv_merged(skip, x, kernel)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.filters,))
+            y = y + bias[None, None, None]
+        return y
 
 
 class ConvBlock(nn.Module):
@@ -32,29 +66,28 @@ class ConvBlock(nn.Module):
     residual: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w f"]:
-        """Applies the block; height and width stay."""
-        y = x
+    def __call__(
+        self, x: Float[Array, "b h w c"], skip: Float[Array, "b h2 w2 c2"] | None = None
+    ) -> Float[Array, "b h3 w3 f"]:
+        """Applies the block to `x`, or to `skip` and the up-sampled `x` side by side."""
+        y, bias = x, self.norm == "none"
         for i in range(self.depth):
-            y = nn.Conv(self.filters, (3, 3), kernel_init=he_normal, use_bias=self.norm == "none")(
-                y
-            )
+            if i == 0 and skip is not None:
+                y = UpConv(self.filters, 3, bias, name="Conv_0")(x, skip)
+            else:
+                y = Conv(self.filters, (3, 3), use_bias=bias, name=f"Conv_{i}")(y)
             if self.norm == "group":
                 y = nn.GroupNorm(num_groups=None, group_size=min(16, self.filters))(y)
             if i + 1 < self.depth or not self.residual:
                 y = nn.relu(y)
         if self.residual:
-            if x.shape[-1] != self.filters:
-                x = nn.Conv(self.filters, (1, 1), kernel_init=he_normal)(x)
+            shortcut = f"Conv_{self.depth}"
+            if skip is not None:
+                x = UpConv(self.filters, 1, name=shortcut)(x, skip)
+            elif x.shape[-1] != self.filters:
+                x = Conv(self.filters, (1, 1), name=shortcut)(x)
             y = nn.relu(x + y)
         return y
-
-
-def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Doubles height and width by repeating pixels."""
-    b, h, w, c = x.shape
-    x = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
-    return x.reshape(b, 2 * h, 2 * w, c)
 
 
 def space_to_depth(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c2"]:
@@ -121,22 +154,22 @@ class UNet(nn.Module):
         skips = []
         for level, filters in enumerate(self.filters):
             if level:
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+                x = max_pool_2x2(x)
             x = ConvBlock(filters, self.convs, self.norm, self.residual, name=f"down{level}")(x)
             if level in self.dropout_levels:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             skips.append(x)
         for level in reversed(range(len(self.filters) - 1)):
-            filters = self.filters[level]
-            x = upsample_nearest(x)
+            filters, skip = self.filters[level], skips[level]
+            block = ConvBlock(filters, self.convs, self.norm, self.residual, name=f"up{level}")
             if self.up_conv:
-                # TensorFlow's SAME pads an even kernel at the bottom and right, as lax does.
-                size = (self.up_conv, self.up_conv)
-                x = nn.relu(nn.Conv(filters, size, kernel_init=he_normal, name=f"upconv{level}")(x))
-            x = jnp.concatenate([skips[level], x], axis=-1)
-            x = ConvBlock(filters, self.convs, self.norm, self.residual, name=f"up{level}")(x)
+                # TensorFlow's SAME pads an even kernel at the bottom and right, as UpConv does.
+                x = nn.relu(UpConv(filters, self.up_conv, name=f"upconv{level}")(x))
+                x = block(jnp.concatenate([skip, x], axis=-1))
+            else:
+                x = block(x, skip)
         if self.tail:
-            x = nn.relu(nn.Conv(self.tail, (3, 3), kernel_init=he_normal, name="tail")(x))
+            x = nn.relu(Conv(self.tail, (3, 3), name="tail")(x))
         x = nn.Conv(self.out_channels * self.stem_factor**2, (1, 1), name="head")(x)
         return depth_to_space(x, self.stem_factor) if self.stem_factor > 1 else x
 
