@@ -157,7 +157,7 @@ def _simulated_section(
     caption = (
         "The most crowded of the simulated fields. Left to right: the image; the outlines that "
         "were simulated; what Otsu’s threshold with a watershed makes of it; what the model makes "
-        "of it. AP@0.5 is the share of nuclei that are found and outlined with an overlap above "
+        "of it. AP is the share of nuclei that are found and outlined with an overlap above "
         "one half, misses and false alarms both counting against it."
     )
     keys = [TRUTH_KEY, ColourKey(OTSU, theme.YELLOW), PREDICTION_KEY]
@@ -184,7 +184,7 @@ def _comparison(prediction: Prediction) -> list[Panel]:
 
     def title(method: str) -> str:
         score = prediction.scores[method]
-        return f"{method}: {score.n_pred} found, AP@0.5 {score.ap[0]:.2f}"
+        return f"{method}: {score.n_pred} found, AP {score.ap[0]:.2f}"
 
     return [
         Panel(shown, "Image", scale_bar_px=SCALE_BAR_PX),

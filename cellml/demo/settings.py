@@ -29,11 +29,11 @@ class DemoSize:
     side_px: int = 256
     tissue_side_px: int = 320
     training_fields: int = 64
-    training_filters: tuple[int, ...] = (16, 32, 48, 64)
-    training_steps: int = 320
-    training_crop_px: int = 128
+    training_filters: tuple[int, ...] = (12, 16, 32, 48)
+    training_steps: int = 300
+    training_crop_px: int = 96
     training_batch: int = 8
-    training_snapshots: int = 8
+    training_snapshots: int = 6
 
 
 FULL = DemoSize()
