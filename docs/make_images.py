@@ -43,7 +43,7 @@ def draw_segmentation(predictions: dict[str, Prediction], path: Path) -> None:
       predictions: By heading of the row.
       path: A `.png` file.
     """
-    figure = Figure(figsize=(10.6, 7.0), layout="constrained", dpi=150)
+    figure = Figure(figsize=(10.6, 7.0), layout="constrained", dpi=110)
     axes = figure.subplots(len(predictions), 3, squeeze=False)
     for row, (heading, prediction) in zip(axes, predictions.items(), strict=True):
         shown = prediction.field.shown
@@ -66,7 +66,7 @@ def draw_segmentation(predictions: dict[str, Prediction], path: Path) -> None:
             axis.set_ylim(shown.shape[0] - 0.5, -0.5)
             axis.spines[:].set_visible(False)
     axes[0][0].set_title("image", fontsize=12)
-    axes[0][2].set_title("uncertainty under test-time augmentation", fontsize=12)
+    axes[0][2].set_title("where the model is unsure", fontsize=12)
     scale = ScalarMappable(Normalize(0, SPREAD_MAX), theme.UNCERTAINTY_MAP)
     bar = figure.colorbar(scale, ax=axes[:, 2], shrink=0.6, extend="max")
     bar.set_label("standard deviation of the probability")
