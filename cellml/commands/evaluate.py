@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -164,6 +165,8 @@ def run(
         ],
     }
     console.print(as_table(result, title=f"{model} on {data}/{split}, preset {preset}"))
+    for line in gain_lines(result, first=tta[0]):
+        console.print(line, highlight=False)
     if json_file:
         write_json(json_file, result)
     return result
@@ -171,13 +174,11 @@ def run(
 
 def as_table(result: Mapping[str, Any], *, title: str) -> Table:
     """The summary as a table for the terminal."""
-    table = Table(title=title)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
     for column in ("modality", "TTA", "images", "mAP_DSB", "AP.5", "AP.75", "PQ", "AJI", "IoU"):
         table.add_column(column, justify="left" if column in ("modality", "TTA") else "right")
-    table.add_column("gain (95 % interval; worse)", justify="right")
     for modality, rows in result["summary"].items():
         for name, row in rows.items():
-            gain = row.get("gain_ap_dsb2018")
             table.add_row(
                 modality,
                 name,
@@ -186,12 +187,20 @@ def as_table(result: Mapping[str, Any], *, title: str) -> Table:
                     f"{row[key]:.3f}"
                     for key in ("ap_dsb2018", "ap_50", "ap_75", "pq", "aji", "foreground_iou")
                 ),
-                f"{gain['mean']:+.4f} ({gain['low95']:+.4f}, {gain['high95']:+.4f}; "
-                f"{gain['share_worse']:.0%})"
-                if gain
-                else "",
             )
     return table
+
+
+def gain_lines(result: Mapping[str, Any], *, first: str) -> Iterator[str]:
+    """What each TTA preset adds to the mAP_DSB of the preset `first`, in words."""
+    for modality, rows in result["summary"].items():
+        for name, row in rows.items():
+            if gain := row.get("gain_ap_dsb2018"):
+                yield (
+                    f"{modality}, {name} against {first}: mAP_DSB {gain['mean']:+.4f} "
+                    f"(95 % {gain['low95']:+.4f} to {gain['high95']:+.4f}), "
+                    f"{gain['share_worse']:.0%} of the images worse"
+                )
 
 
 def _iou(true: np.ndarray, pred: np.ndarray) -> float:

@@ -145,7 +145,11 @@ def _table(
 ) -> Table:
     # Scores are never cut: where the terminal is narrow, long image names give way.
     table = Table(
-        title=f"preset {preset}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title=f"preset {preset}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
     )
     name_width = min(32, max(10, width - SCORES_WIDTH))
     table.add_column("image", overflow="ellipsis", max_width=name_width, no_wrap=True)

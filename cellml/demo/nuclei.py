@@ -134,12 +134,12 @@ def _tissue_section(run: DemoRun, tissue: Prediction) -> Section:
         "nuclei crowd in the glands."
     )
     name = str(run.model)
-    about = MODELS[name].summary if name in MODELS else f"Weights from {name}."
+    about = (MODELS[name].summary if name in MODELS else f"Weights from {name}").rstrip(".")
     spec = segmenter(run).spec
     return Section(
         "A real tissue section",
         [
-            f"The model is called “{name if name in MODELS else spec.name}”. {about} It predicts "
+            f"The model is called “{name if name in MODELS else spec.name}”. {about}. It predicts "
             f"{len(spec.heads)} maps ({', '.join(spec.heads)}), from which a watershed cuts single "
             "nuclei."
         ],

@@ -133,7 +133,7 @@ def training_chapter(run: DemoRun) -> Chapter:
     watch = Stopwatch()
     _train(config, workdir)
     seconds = watch.seconds
-    records = read_metrics(workdir / "metrics.jsonl")
+    records = with_evaluation_loss(config, read_metrics(workdir / "metrics.jsonl"))
     start = _untrained(config)
     fields = _held_out(config, run.size)
     run.say("looking at its snapshots")
@@ -175,6 +175,25 @@ def _train(config: ConfigDict, workdir: Path) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     stale.write_text(text, encoding="utf-8")
     experiment.run(config, workdir)
+
+
+def with_evaluation_loss(config: ConfigDict, records: Sequence[dict]) -> list[dict]:
+    """Adds the total loss of the held-out fields, which the log holds in parts.
+
+    Args:
+      config: Of the training.
+      records: Of `metrics.jsonl`.
+    Returns:
+      The records; those of an evaluation with `eval/loss`, weighted as in training.
+    """
+    spec = experiment.segmenter_spec(config)
+    weights = make_task(spec, dice_weight=config.loss.dice_weight).weights
+    return [
+        {**r, "eval/loss": sum(w * r[f"eval/{name}"] for name, w in weights.items())}
+        if all(f"eval/{name}" in r for name in weights)
+        else r
+        for r in records
+    ]
 
 
 def _untrained(config: ConfigDict) -> Segmenter:

@@ -68,3 +68,15 @@ def test_the_film_shows_the_first_and_the_last_and_more_of_the_beginning():
     assert (np.diff(steps) > 0).all()
     assert steps[1] - steps[0] < steps[3] - steps[2]
     assert training._spread_out(made[:2], 4) == made[:2]
+
+
+def test_the_loss_of_held_out_fields_is_put_together_as_in_training(tmp_path):
+    config = training.demo_config(SMOKE, tmp_path)
+    parts = {"bce_foreground": 0.5, "bce_boundary": 0.25, "bce_distance": 0.125, "dice": 0.5}
+    records = [
+        {"step": 2, "train/loss": 3.0},
+        {"step": 2} | {f"eval/{k}": v for k, v in parts.items()},
+    ]
+    plain, evaluated = training.with_evaluation_loss(config, records)
+    assert plain == records[0]
+    assert evaluated["eval/loss"] == 0.5 + 0.25 + 0.125 + 0.5 * 0.5
