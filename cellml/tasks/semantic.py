@@ -49,7 +49,7 @@ class SegmenterSpec:
     percentiles: tuple[float, float] = (1.0, 99.8)
     diameter_px: float = 20.0
     foreground_min: float = 0.5
-    seed_distance_min: float = 0.5
+    seed_distance_min: float = 0.1
     seed_boundary_max: float = 0.5
     area_min_px: int = 12
 
