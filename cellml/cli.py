@@ -211,6 +211,18 @@ def train(flags: PassedOn = None) -> None:
     raise typer.Exit(command.main(flags or []))
 
 
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the tour.")] = Path(
+        "runs/demo"
+    ),
+) -> None:
+    """Segment, evaluate, study TTA and train a little; writes report.html."""
+    from cellml.commands import demo as command
+
+    raise typer.Exit(command.run(out))
+
+
 @app.command("tta-study", context_settings=PASS_ON, add_help_option=False)
 def tta_study(flags: PassedOn = None) -> None:
     """Study what test-time augmentation gains, per checkpoint and image."""

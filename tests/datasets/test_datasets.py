@@ -245,3 +245,10 @@ def test_needs_no_tensorflow(data_dir):
         check=False,
     )
     assert (done.returncode, done.stdout.strip()) == (0, str((*SHAPE, 1))), done.stderr
+
+
+def test_the_builder_lists_no_config_that_a_default_one_would_collide_with():
+    from cellml.datasets.nuclei_simulated import nuclei_simulated_dataset_builder as builder
+
+    listed = {config.name for config in builder.Builder.BUILDER_CONFIGS}
+    assert builder.make_config().name not in listed  # tfds refuses such a config
