@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from cellml.commands.tta_study_scores import foreground_iou
 from cellml.data.writers import write_json
 from cellml.datasets import load_source
 from cellml.errors import UsageError
@@ -61,7 +62,8 @@ def score_source(
             maps = stack[[names[largest].index(name) for name in wanted]].mean(axis=0)
             labels = labels_from_maps(maps, segmenter.spec)
             scores.append(evaluate_labels(true, labels, preset=preset))
-            overlap.append(_iou(true > 0, maps[..., 0] >= segmenter.spec.foreground_min))
+            foreground = maps[..., 0] >= segmenter.spec.foreground_min
+            overlap.append(foreground_iou(true, foreground))
         yield ImageScore(str(record["id"]), str(record["modality"]), tuple(scores), tuple(overlap))
 
 
@@ -201,8 +203,3 @@ def gain_lines(result: Mapping[str, Any], *, first: str) -> Iterator[str]:
                     f"(95 % {gain['low95']:+.4f} to {gain['high95']:+.4f}), "
                     f"{gain['share_worse']:.0%} of the images worse"
                 )
-
-
-def _iou(true: np.ndarray, pred: np.ndarray) -> float:
-    either = np.count_nonzero(true | pred)
-    return np.count_nonzero(true & pred) / either if either else 1.0
