@@ -42,6 +42,41 @@ class Device(enum.StrEnum):
     GPU = "gpu"
 
 
+class Transforms(enum.StrEnum):
+    """Presets with more than one transform."""
+
+    DISSERTATION6 = "dissertation6"
+    D4 = "d4"
+
+
+class Reference(enum.StrEnum):
+    """Which object anchors a group, see `cellml.tta.instances`."""
+
+    FIRST = "first"
+    MEDOID = "medoid"
+
+
+class Tie(enum.StrEnum):
+    """What becomes of exactly half of the votes."""
+
+    DROP = "drop"
+    KEEP = "keep"
+
+
+class Majority(enum.StrEnum):
+    """Whose votes count for a pixel."""
+
+    PRESENT = "present"
+    ALL = "all"
+
+
+class Overlap(enum.StrEnum):
+    """Who gets a pixel that several objects won."""
+
+    OBJECT = "object"
+    PIXEL = "pixel"
+
+
 class Preset(enum.StrEnum):
     """Definitions of the instance scores."""
 
@@ -229,6 +264,82 @@ def tta_study(flags: PassedOn = None) -> None:
     from cellml.commands import tta_study as command
 
     raise typer.Exit(command.main(flags or []))
+
+
+@app.command("tta-transform")
+def tta_transform(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="IMAGES...", help="Images, folders or quoted patterns.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")],
+    tta: Annotated[Transforms, typer.Option(help="Transforms to apply.")] = Transforms.D4,
+    channel: Annotated[
+        int | None, typer.Option(help="Channel to keep, from 1, where there are several.")
+    ] = None,
+) -> None:
+    """Write transformed copies of images, to be segmented elsewhere: one folder a transform."""
+    from rich.console import Console
+
+    from cellml.commands import tta_transform as command
+
+    raise typer.Exit(command.run(paths, out=out, tta=str(tta), channel=channel, console=Console()))
+
+
+@app.command("tta-merge")
+def tta_merge(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="One folder of label images per transform.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="A new folder.")],
+    truth: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="True label images: prints the gain.")
+    ] = None,
+    tta: Annotated[
+        Transforms | None, typer.Option(help="Transforms to merge [default: those there].")
+    ] = None,
+    iou_min: Annotated[
+        float, typer.Option(help="Objects of two versions are the same from this IoU on.")
+    ] = 0.5,
+    reference: Annotated[
+        Reference, typer.Option(help="Who decides what an object is.")
+    ] = Reference.FIRST,
+    tie: Annotated[Tie, typer.Option(help="Objects in exactly half of the versions.")] = Tie.DROP,
+    pixel_majority: Annotated[
+        Majority, typer.Option(help="Whose votes count for a pixel.")
+    ] = Majority.PRESENT,
+    pixel_tie: Annotated[Tie, typer.Option(help="Pixels with exactly half.")] = Tie.DROP,
+    overlap: Annotated[
+        Overlap, typer.Option(help="Whether the better object or the pixel's votes decide.")
+    ] = Overlap.OBJECT,
+    preset: Annotated[Preset, typer.Option(help="Definition of the scores.")] = Preset.KAGGLE,
+) -> None:
+    """Merge label images that were predicted elsewhere on the copies of `tta-transform`.
+
+    Writes <stem>_labels.tif and objects.csv with every object's vote share.
+    """
+    from rich.console import Console
+
+    from cellml.commands import tta_merge as command
+
+    options = {
+        "iou_min": iou_min,
+        "reference": str(reference),
+        "tie": str(tie),
+        "pixel_majority": str(pixel_majority),
+        "pixel_tie": str(pixel_tie),
+        "overlap": str(overlap),
+    }
+    raise typer.Exit(
+        command.run(
+            folder,
+            out=out,
+            truth=truth,
+            tta=str(tta) if tta is not None else None,
+            options=options,
+            preset=str(preset),
+            console=Console(),
+        )
+    )
 
 
 def main() -> None:

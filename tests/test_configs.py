@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cellml import experiment
+from cellml.tasks.instances import load_instance_segmenter
 from cellml.tasks.semantic import load_segmenter
 from cellml.train.config import track_reads, unread
 
@@ -32,7 +33,10 @@ def test_config_trains_at_smoke_size_and_reads_every_entry(name: str, tmp_path: 
     assert int(state.step) >= 1
     assert unread(tracked) == []
     exported = sorted((tmp_path / "run" / "segmenters").iterdir())
-    assert load_segmenter(exported[-1]).spec.heads == tuple(config.model.heads)
+    if config.task == "instances":
+        assert load_instance_segmenter(exported[-1]).spec.preset == config.model.preset
+    else:
+        assert load_segmenter(exported[-1]).spec.heads == tuple(config.model.heads)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -55,7 +59,7 @@ def test_an_entry_that_nothing_reads_is_found(tmp_path: Path) -> None:
 def test_unknown_task_is_named(tmp_path: Path) -> None:
     config = _module("unet_nuclei").get_config()
     config.task = "dreams"
-    with pytest.raises(ValueError, match="unknown 'dreams'; known: semantic"):
+    with pytest.raises(ValueError, match="unknown 'dreams'; known: semantic, instances"):
         experiment.run(config, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Scores a segmenter on the whole images of a data set: `cellml evaluate`, `launch/evaluate.py`."""
+"""Scores a model on the whole images of a data set: `cellml evaluate`, `launch/evaluate.py`."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +16,14 @@ from cellml.datasets import load_source
 from cellml.errors import UsageError
 from cellml.metrics.bootstrap import paired_bootstrap
 from cellml.metrics.scores import InstanceScores, evaluate_labels, summarise
-from cellml.tasks.semantic import Segmenter, labels_from_maps, load_segmenter
-from cellml.tasks.whole_image import predict_stack
+from cellml.tasks.instances import InstanceSegmenter
+from cellml.tasks.nucleus_models import (
+    NucleusModel,
+    as_nucleus_model,
+    load_nucleus_model,
+    predict_image,
+)
+from cellml.tasks.semantic import Segmenter
 from cellml.tta import PRESETS as TTA_PRESETS
 from cellml.tta import resolve_transforms
 
@@ -34,7 +40,7 @@ class ImageScore(NamedTuple):
 
 
 def score_source(
-    segmenter: Segmenter,
+    model: Segmenter | InstanceSegmenter | NucleusModel,
     source: Sequence[Mapping[str, Any]],
     *,
     tta: Sequence[str] = ("none", "d4"),
@@ -43,27 +49,26 @@ def score_source(
     """Scores image by image, whole images in their own size.
 
     Args:
-      segmenter: The model.
+      model: Of any kind.
       source: Records with id, image, labels, modality.
       tta: Presets of `cellml.tta`; all of them must be subsets of the largest one.
       preset: Preset of `cellml.metrics.scores`.
     Returns:
       An iterator, one score a record, in order.
     """
+    loaded = as_nucleus_model(model)
     names = [[t.name for t in resolve_transforms(name)] for name in tta]
     largest = max(range(len(tta)), key=lambda i: len(names[i]))
     for row in range(len(source)):
         record = source[row]
         true = np.asarray(record["labels"])
-        stack = predict_stack(segmenter, record["image"], transforms=tta[largest], chunk=2)
+        copies = predict_image(loaded, record["image"], transforms=tta[largest], chunk=2)
         scores, overlap = [], []
         for wanted in names:
             # Every preset is read off the predictions of the largest: none is computed twice.
-            maps = stack[[names[largest].index(name) for name in wanted]].mean(axis=0)
-            labels = labels_from_maps(maps, segmenter.spec)
-            scores.append(evaluate_labels(true, labels, preset=preset))
-            foreground = maps[..., 0] >= segmenter.spec.foreground_min
-            overlap.append(foreground_iou(true, foreground))
+            found = copies.merge([names[largest].index(name) for name in wanted])
+            scores.append(evaluate_labels(true, found.labels, preset=preset))
+            overlap.append(foreground_iou(true, found.foreground))
         yield ImageScore(str(record["id"]), str(record["modality"]), tuple(scores), tuple(overlap))
 
 
@@ -140,13 +145,13 @@ def run(
     if unknown := sorted(set(tta) - set(TTA_PRESETS)):
         raise UsageError(f"--tta: unknown {unknown}; known: {', '.join(TTA_PRESETS)}")
     try:
-        segmenter = load_segmenter(model)
+        loaded = load_nucleus_model(model)
         source = load_source(data, split, data_dir=data_dir, manual_dir=manual_dir)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
     start = time.perf_counter()
     found = []
-    for score in score_source(segmenter, source, tta=tta, preset=preset):
+    for score in score_source(loaded, source, tta=tta, preset=preset):
         found.append(score)
         if len(found) % 20 == 0:
             console.print(f"{len(found)} of {len(source)} images", style="dim")

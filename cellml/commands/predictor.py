@@ -1,11 +1,11 @@
 """From pixels to nuclei: a model wrapped for images of any size, tile by tile where they are large.
 
-A `Predictor` knows a model only as two functions, so that tests and other models can stand in.
+A `Predictor` knows a model only as one function, so that models of any kind, and stand-ins in
+tests, plug in; `cellml.commands.model_predictors` makes it from a weights file.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,21 +17,28 @@ from cellml.errors import UsageError
 from cellml.ops.intensity import intensity_limits, normalise
 from cellml.ops.tiles import Tile, bucket, pad_reflect, plan_tiles
 
-VOTE_MIN = 0.5
-"""A transform votes for a pixel where its own foreground probability lies above this."""
-CHUNK_PX = 1024 * 1024
-"""Transformed copies predicted at once hold at most about this many pixels together."""
 TILED_FROM = 1.5
 """Images up to this many tile sides are predicted whole; a seam costs more than it saves."""
 MARGIN_MIN_PX = 64
 
 
-class RegionMaps(NamedTuple):
-    """What a model says of one region; t = 0 votes without TTA."""
+class Region(NamedTuple):
+    """What a model says of one region, in the pixels that it saw.
 
-    maps: Float[np.ndarray, "h w k"]
+    Attributes:
+      labels: 1..n, 0 is background.
+      probability: Of foreground.
+      votes: Foreground of every TTA transform; t = 0 without TTA, or where objects have votes.
+      uncertainty: Of the foreground probability, see `cellml segment --uncertainty`.
+      objects: `cellml.data.tables.OBJECT_COLUMNS` of labels 1..n where TTA merged objects, else
+        q = 0.
+    """
+
+    labels: Int[np.ndarray, "h w"]
+    probability: Float[np.ndarray, "h w"]
     votes: Bool[np.ndarray, "t h w"]
     uncertainty: Float[np.ndarray, "h w"]
+    objects: Float[np.ndarray, "n q"]
 
 
 @dataclass(frozen=True)
@@ -39,18 +46,18 @@ class Predictor:
     """A model with its preprocessing.
 
     Attributes:
-      predict: Normalised image, sides in multiples of `stride`, to maps; foreground comes first.
-      labels_from_maps: Maps to labels 1..n.
-      percentiles: Of the intensities that normalisation maps to 0 and 1.
+      segment: `(image, seen) -> Region`. The image is normalised, its sides are multiples of
+        `stride`; the part `[:seen[0], :seen[1]]` is real, the rest is padding, and the region has
+        the shape of the real part.
+      percentiles: Of the intensities that normalisation maps to 0 and 1; None for their full range.
       diameter_px: Nucleus diameter that the model knows best.
       stride: Sides must be multiples of it.
       channels: Channels that the model takes.
       settings: What decides the result, JSON-able; a run is resumed with equal ones only.
     """
 
-    predict: Callable[[Float[np.ndarray, "h w c"]], RegionMaps]
-    labels_from_maps: Callable[[Float[np.ndarray, "h w k"]], Int[np.ndarray, "h w"]]
-    percentiles: tuple[float, float]
+    segment: Callable[[Float[np.ndarray, "h w c"], tuple[int, int]], Region]
+    percentiles: tuple[float, float] | None
     diameter_px: float
     stride: int
     channels: int = 3
@@ -69,58 +76,6 @@ class Segmented(NamedTuple):
     sums: ObjectSums
     uncertainty: Float[np.ndarray, "h w"] | None
     limits: tuple[float, float]
-
-
-def load_predictor(model: str | Path, *, tta: str = "none") -> Predictor:
-    """Loads a model and compiles nothing yet.
-
-    Args:
-      model: Name of a shipped model or path of a weights file.
-      tta: Key of `cellml.tta.PRESETS`.
-
-    Returns:
-      The predictor; it compiles once for every shape it meets.
-
-    Raises:
-      UsageError: Unknown model or preset, missing or damaged file.
-    """
-    import jax.numpy as jnp
-
-    from cellml import tta as augmentation
-    from cellml.tasks import semantic
-    from cellml.tasks.whole_image import stack_predictor
-    from cellml.weights.registry import MODELS
-    from cellml.weights.store import file_sha256
-
-    try:
-        segmenter = semantic.load_segmenter(model)
-        transforms = augmentation.resolve_transforms(tta)
-    except (ValueError, OSError) as error:
-        raise UsageError(str(error)) from error
-    spec, variables = segmenter
-    name = str(model)
-    sha256 = MODELS[name].sha256 if name in MODELS else file_sha256(model)
-
-    def predict(image: Float[np.ndarray, "h w c"]) -> RegionMaps:
-        chunk = max(1, CHUNK_PX // (image.shape[0] * image.shape[1]))
-        chunk = chunk if chunk < len(transforms) else None
-        stack = np.asarray(stack_predictor(spec, tta, chunk)(variables, jnp.asarray(image)))
-        foreground, merged = stack[..., 0], stack.mean(axis=0)
-        if len(transforms) == 1:
-            unsure = augmentation.entropy(merged[..., 0])
-            return RegionMaps(merged, foreground[:0] > VOTE_MIN, np.asarray(unsure))
-        unsure = augmentation.variance(foreground)
-        return RegionMaps(merged, foreground > VOTE_MIN, np.asarray(unsure))
-
-    return Predictor(
-        predict=predict,
-        labels_from_maps=lambda maps: semantic.labels_from_maps(maps, spec),
-        percentiles=spec.percentiles,
-        diameter_px=spec.diameter_px,
-        stride=spec.stride,
-        channels=spec.in_channels,
-        settings={"model": spec.name, "weights_sha256": sha256, "tta": tta},
-    )
 
 
 def plan_image(
@@ -181,22 +136,23 @@ def segment_pixels(
     uncertainty = np.zeros(shape, np.float16) if keep_uncertainty else None
     for tile in plan:
         region = np.asarray(pixels[tile.read.slices()])
-        labels, maps = _segment_region(predictor, region, limits, scale)
-        count = stitcher.add(tile, labels)
+        found = _segment_region(predictor, region, limits, scale)
+        count = stitcher.add(tile, found.labels)
         inner = tile.core.slices((tile.read.y0, tile.read.x0))
         parts.append(
             object_sums(
-                labels[inner],
+                found.labels[inner],
                 region[inner],
-                maps.maps[(*inner, 0)],
-                maps.votes[(slice(None), *inner)],
+                found.probability[inner],
+                found.votes[(slice(None), *inner)],
                 count=count,
                 origin=(tile.core.y0, tile.core.x0),
                 image_shape=shape,
+                objects=found.objects,
             )
         )
         if uncertainty is not None:
-            uncertainty[tile.core.slices()] = maps.uncertainty[inner]
+            uncertainty[tile.core.slices()] = found.uncertainty[inner]
         advance(1 / len(plan))
     canvas, lookup = stitcher.finish()
     return Segmented(canvas, merge_sums(parts, lookup), uncertainty, limits)
@@ -207,7 +163,7 @@ def _segment_region(
     region: Shaped[np.ndarray, "h w c"],
     limits: tuple[float, float],
     scale: float,
-) -> tuple[Int[np.ndarray, "h w"], RegionMaps]:
+) -> Region:
     """Predicts one region at the model's scale and brings the answer back to its pixels."""
     image = normalise(region, limits, channels=predictor.channels)
     height, width = region.shape[:2]
@@ -216,16 +172,18 @@ def _segment_region(
         seen = (max(1, round(height * scale)), max(1, round(width * scale)))
         image = _resize(image, seen)
     padded = (bucket(seen[0], predictor.stride), bucket(seen[1], predictor.stride))
-    found = predictor.predict(pad_reflect(image, padded))
-    maps = found.maps[: seen[0], : seen[1]]
-    labels = predictor.labels_from_maps(maps)
+    found = predictor.segment(pad_reflect(image, padded), seen)
+    if scale == 1.0:
+        return found
     rows, columns = _nearest(height, seen[0]), _nearest(width, seen[1])
     at = np.ix_(rows, columns)
-    votes = found.votes[:, rows[:, None], columns] if scale != 1.0 else found.votes
-    if scale == 1.0:
-        inside = (slice(seen[0]), slice(seen[1]))
-        return labels, RegionMaps(maps, votes[:, *inside], found.uncertainty[inside])
-    return labels[at], RegionMaps(maps[at], votes, found.uncertainty[at])
+    return Region(
+        labels=found.labels[at],
+        probability=found.probability[at],
+        votes=found.votes[:, rows[:, None], columns],
+        uncertainty=found.uncertainty[at],
+        objects=found.objects,
+    )
 
 
 def _nearest(length: int, seen: int) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Turns a training run into a model that ships: thresholds, weights file, scores, model card.
 
 launch/release.py --run runs/unet_nuclei --manual-dir DSB2018 --out cellml/weights/pretrained
+
+With `--weights FILE` in place of `--run`, the weights of a model that was released before, under
+thresholds that are chosen anew.
 """
 
 import dataclasses
 import hashlib
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -17,22 +19,32 @@ from rich.console import Console
 from cellml.commands.evaluate import score_source, summary
 from cellml.commands.release_card import card_text
 from cellml.data.writers import write_json
-from cellml.datasets import load_source
+from cellml.datasets import RecordSource, load_source
+from cellml.errors import UsageError
 from cellml.metrics.scores import evaluate_labels, summarise
 from cellml.models.unet import count_parameters
 from cellml.ops.instance_maps import labels_from_maps
 from cellml.tasks.otsu import segment_otsu
-from cellml.tasks.semantic import Segmenter, load_segmenter, save_segmenter
+from cellml.tasks.semantic import Segmenter, SegmenterSpec, load_segmenter, save_segmenter
 from cellml.tasks.whole_image import predict_stack
 from cellml.weights.store import file_sha256, load_weights
 
 GRID: Mapping[str, Sequence[float]] = {
-    "foreground_min": (0.4, 0.5, 0.6),
+    "foreground_min": (0.4, 0.45, 0.5, 0.55, 0.6),
     "seed_distance_min": (0.1, 0.15, 0.2, 0.3),
-    "seed_boundary_max": (0.35, 0.5, 0.7),
-    "area_min_px": (12, 30),
+    "seed_boundary_max": (0.35, 0.4, 0.45, 0.5, 0.6),
+    "area_min_px": (12, 20, 30, 40),
+    "smooth_px": (0.0, 0.5, 0.7, 1.0, 1.5),
+    "score_min": (0.0, 0.7, 0.75, 0.8, 0.85),
 }
 """Thresholds that are tried, in fields of the spec."""
+
+NEEDED_HEADS: Mapping[str, frozenset[str]] = {
+    "seed_distance_min": frozenset({"distance"}),
+    "seed_boundary_max": frozenset({"boundary"}),
+    "smooth_px": frozenset({"boundary", "distance"}),
+}
+"""Thresholds that do something only with one of these heads."""
 
 HEAD_SETS = (
     ("foreground",),
@@ -55,7 +67,7 @@ class Case(NamedTuple):
 
 def predict_cases(
     segmenter: Segmenter,
-    source: Sequence[Mapping[str, Any]],
+    source: RecordSource,
     *,
     per_modality: int = 10**9,
     transforms: str = "none",
@@ -71,15 +83,15 @@ def predict_cases(
       The cases, modality by modality.
     """
     rows: dict[str, list[int]] = {}
-    for row in range(len(source)):
-        rows.setdefault(str(source[row]["modality"]), []).append(row)
+    for row, case in enumerate(source.cases):
+        rows.setdefault(str(case["modality"]), []).append(row)
     cases = []
     for modality, members in sorted(rows.items()):
         picks = np.linspace(0, len(members) - 1, min(per_modality, len(members))).astype(int)
         for row in (members[i] for i in picks):
-            stack = predict_stack(segmenter, source[row]["image"], transforms=transforms, chunk=2)
-            true = np.asarray(source[row]["labels"])
-            cases.append(Case(modality, true, stack.mean(axis=0)))
+            record = source[row]
+            stack = predict_stack(segmenter, record["image"], transforms=transforms, chunk=2)
+            cases.append(Case(modality, np.asarray(record["labels"]), stack.mean(axis=0)))
     return cases
 
 
@@ -115,7 +127,11 @@ def tune_thresholds(
     *,
     grid: Mapping[str, Sequence[float]] = GRID,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Finds the thresholds with the best mean over the modalities.
+    """Finds thresholds with a high mean over the modalities, one threshold after the other.
+
+    Starts from the defaults of `SegmenterSpec` and goes over the grid's fields, setting each to its
+    best value while the others stay, until a whole round changes nothing: some 60 trials, where
+    all combinations would be thousands. Ties go to what stands, then to the first value.
 
     Args:
       cases: From `predict_cases`, not those that will be reported.
@@ -125,14 +141,22 @@ def tune_thresholds(
     Returns:
       The thresholds, and the scores that they reach.
     """
-    unused = {"seed_distance_min": "distance", "seed_boundary_max": "boundary"}
-    tried = {k: v if unused.get(k, wanted[0]) in wanted else v[:1] for k, v in grid.items()}
-    options = [
-        dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())
-    ]
-    scores = [score_cases(cases, heads, wanted, option) for option in options]
-    best = max(range(len(options)), key=lambda i: scores[i]["mean"])
-    return options[best], scores[best]
+    tried = {k: v for k, v in grid.items() if NEEDED_HEADS.get(k, set(wanted)) & set(wanted)}
+    default = SegmenterSpec()
+    best: dict[str, float] = {name: getattr(default, name) for name in grid}
+    scores = score_cases(cases, heads, wanted, best)
+    while True:
+        before = dict(best)
+        for name, values in tried.items():
+            for value in values:
+                if value == best[name]:
+                    continue  # what stands was scored already
+                option = {**best, name: value}
+                found = score_cases(cases, heads, wanted, option)
+                if found["mean"] > scores["mean"]:
+                    best, scores = option, found
+        if best == before:
+            return best, scores
 
 
 def content_hash(source: Sequence[Mapping[str, Any]]) -> str:
@@ -158,8 +182,9 @@ def mean_diameter_px(source: Sequence[Mapping[str, Any]]) -> float:
 
 
 def main(
-    run: Annotated[Path, typer.Option(help="Folder of the training run.")],
     out: Annotated[Path, typer.Option(help="Where the model's files go.")],
+    run: Annotated[Path | None, typer.Option(help="Folder of the training run.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Or weights released before.")] = None,
     name: Annotated[str, typer.Option(help="Name of the model.")] = "nuclei",
     data: Annotated[str, typer.Option(help="Data set of the run.")] = "dsb2018",
     data_dir: Annotated[str | None, typer.Option(help="Built data sets.")] = None,
@@ -171,8 +196,9 @@ def main(
     """Chooses thresholds on training images, scores validation images, writes model and facts.
 
     Args:
-      run: Folder of the training run; its last exported segmenter is taken.
       out: Folder of the model's files.
+      run: Folder of the training run; its last exported segmenter is taken, and its log.
+      weights: In place of a run: a weights file; no log is written.
       name: Name of the model.
       data: Data set of the run.
       data_dir: Where built data sets lie.
@@ -180,12 +206,14 @@ def main(
       per_modality: Training images of each modality for the thresholds.
       hours: Time the training took, for the card.
       remarks: What else a reader of the card has to know, a list item.
+    Raises:
+      UsageError: Not one of `run` and `weights`, or a run without segmenters.
     """
     console = Console()
+    checkpoint = last_weights(run, weights)
     where = {"data_dir": data_dir, "manual_dir": manual_dir}
     train = load_source(data, "train", **where)
     validation = load_source(data, "validation", **where)
-    checkpoint = sorted((run / "segmenters").glob("step_*.safetensors"))[-1]
     raw = load_segmenter(checkpoint)
     heads = raw.spec.heads
     console.print(f"{checkpoint}: thresholds on {per_modality} training images of each modality")
@@ -216,22 +244,37 @@ def main(
         "validation": scores,
     }
     trained = load_weights(checkpoint)[1]["card"]
-    weights = out / f"{name}.safetensors"
-    save_segmenter(weights, segmenter, card={**trained, **facts}, half=True)
-    facts["sha256"] = file_sha256(weights)
+    released = out / f"{name}.safetensors"
+    save_segmenter(released, segmenter, card={**trained, **facts}, half=True)
+    facts["sha256"] = file_sha256(released)
     facts["run"] = {
         "steps": trained["step"],
         "n_parameters": count_parameters(raw.variables),
-        "megabytes": weights.stat().st_size / 1e6,
+        "megabytes": released.stat().st_size / 1e6,
         "hours": hours,
         "diameter_px": spec.diameter_px,
         "remarks": f"{remarks}\n" if remarks else "",
     }
     write_json(out / f"{name}.json", facts)
     (out / f"{name}.md").write_text(card_text(facts), encoding="utf-8")
-    (out / f"{name}_training.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
-    console.print(f"wrote {weights}; its SHA-256 belongs into weights/registry.py:")
+    if run is not None:
+        (out / f"{name}_training.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
+    console.print(f"wrote {released}; its SHA-256 belongs into weights/registry.py:")
     console.print(facts["sha256"])
+
+
+def last_weights(run: Path | None, weights: Path | None) -> Path:
+    """The weights file to release: a given one, or the last that a run exported.
+
+    Raises:
+      UsageError: Not exactly one of the two is given, or there is no such file.
+    """
+    if (run is None) == (weights is None):
+        raise UsageError("release: give one of --run and --weights")
+    found = [weights] if weights else sorted((run or Path()).glob("segmenters/step_*.safetensors"))
+    if not found or not found[-1].is_file():
+        raise UsageError(f"{weights or run}: no weights to release here")
+    return found[-1]
 
 
 def otsu_scores(source: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import cellml
-from cellml.commands.predictor import Predictor, Segmented, load_predictor, segment_pixels
+from cellml.commands.model_predictors import load_predictor
+from cellml.commands.predictor import Predictor, Segmented, segment_pixels
 from cellml.data.images import ImageFile, find_images, image_stem, read_image
 from cellml.data.locations import locations_path, write_locations
 from cellml.data.overlay import overlay_picture

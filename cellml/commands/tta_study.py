@@ -16,6 +16,7 @@ from pyarrow import csv, parquet
 from rich.console import Console
 
 from cellml.commands.tta_study_inputs import (
+    check_predictions,
     find_checkpoints,
     limited,
     load_study_model,
@@ -36,7 +37,7 @@ from cellml.commands.tta_study_text import summary_text
 from cellml.data.writers import atomic, write_json
 from cellml.errors import UsageError, UserError
 from cellml.metrics.scores import PRESETS as SCORE_PRESETS
-from cellml.report.tta_study import CasePanels, EpochScores, draw_cases, draw_epochs
+from cellml.report.tta_study import CasePanels, EpochScores, draw_cases, draw_deltas, draw_epochs
 from cellml.tta import PRESETS as TTA_PRESETS
 
 PANEL_PX = 320
@@ -63,8 +64,9 @@ def main(arguments: Sequence[str]) -> int:
         action="append",
         required=True,
         metavar="NAME=PATH",
-        help="a condition and its checkpoints: a .safetensors file, a folder of them, or the name "
-        "of a shipped model; may be repeated",
+        help="a condition and its checkpoints: a .safetensors file, a folder of them, the name of "
+        "a shipped model, or a folder with one folder of label images per transform, predicted "
+        "elsewhere; may be repeated",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     parser.add_argument(
@@ -105,9 +107,11 @@ def run(
 
     Args:
       groups: "name=path" each: a condition and its checkpoints. A path is a weights file, a folder
-        of them (the last number in a file's name is its epoch) or the name of a shipped model.
+        of them (the last number in a file's name is its epoch), the name of a shipped model, or a
+        folder of predictions made elsewhere, see `cellml.commands.tta_folders`.
       out: Folder for per_image.csv, per_image.parquet, summary.json, summary.txt,
-        epochs_<score>.png/.svg and cases.png/.svg.
+        epochs_<score>.png/.svg, cases.png/.svg and, if a group merges objects,
+        deltas_ap_dsb2018.png/.svg.
       data: Data set of `cellml.datasets`, or a folder with images and labels.
       split: Split of the data set; a folder has none.
       data_dir: Where built data sets lie.
@@ -133,6 +137,7 @@ def run(
         raise UsageError("--limit and --chunk: at least 1 expected")
     checkpoints = find_checkpoints(groups)
     source = limited(open_source(data, split, data_dir, manual_dir), limit)
+    check_predictions(checkpoints, source, tta=tta)
     settings = {
         "groups": list(groups),
         "data": str(data),
@@ -172,32 +177,44 @@ def study(
         raise UserError("no images to evaluate")
     rows: list[dict[str, Any]] = []
     last: dict[str, Callable[[], StudyModel]] = {}
+    instance_groups: list[str] = []
     for load in models:
         model = load()
         rows += score_rows(model, source, preset=settings["preset"])
         last[model.group] = load
-        own = rows[-len(source) :]
-        means = [np.mean([row[f"iou_{method}"] for row in own]) for method in METHODS]
-        console.print(
-            f"{model.group} {model.checkpoint}: mean IoU {means[0]:.4f}, with TTA {means[1]:.4f} "
-            f"({means[1] - means[0]:+.4f}), dilated {means[2]:.4f}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        if model.instances and model.group not in instance_groups:
+            instance_groups.append(model.group)
+        _say_means(model, rows[-len(source) :], console)
     result = {"settings": dict(settings), **summarise_rows(rows, seed=settings["seed"])}
+    result["instance_groups"] = instance_groups
     _write_table(rows, out)
     write_json(out / "summary.json", result)
     for score in SCORES:
         curves = _epoch_scores(rows, result, score)
         if curves:
             draw_epochs(curves, out / f"epochs_{score}", score=SCORE_NAMES[score])
+        of_objects = [curve for curve in curves if curve.group in instance_groups]
+        if of_objects and score == "ap_dsb2018":
+            draw_deltas(of_objects, out / f"deltas_{score}", score=SCORE_NAMES[score])
     draw_cases(_gallery(rows, last, source), out / "cases")
     with atomic(out / "summary.txt") as temporary:
         temporary.write_text(summary_text(result), encoding="utf-8")
     console.print(summary_text(result), markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {out}", markup=False, soft_wrap=True)
     return result
+
+
+def _say_means(model: StudyModel, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """One line a checkpoint, while the study runs."""
+    score = "ap_dsb2018" if model.instances else "iou"
+    means = [np.mean([row[f"{score}_{method}"] for row in rows]) for method in METHODS]
+    console.print(
+        f"{model.group} {model.checkpoint}: mean {SCORE_NAMES[score]} {means[0]:.4f}, with TTA "
+        f"{means[1]:.4f} ({means[1] - means[0]:+.4f}), dilated {means[2]:.4f}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _write_table(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
@@ -263,8 +280,8 @@ def _gallery(
 
 def _case(model: StudyModel, row: Mapping[str, Any], record: Mapping[str, Any]) -> CasePanels:
     image, labels = np.asarray(record["image"]), np.asarray(record["labels"])
-    stack = model.predict(image)
-    found = variants(model, stack)
+    copies = model.predict(record)
+    found = variants(copies)
     none, tta = found["none"].foreground, found["tta"].foreground
     window = _window(none != tta)
     return CasePanels(
@@ -273,8 +290,8 @@ def _case(model: StudyModel, row: Mapping[str, Any], record: Mapping[str, Any]) 
         true=labels[window] > 0,
         none=none[window],
         tta=tta[window],
-        probability=stack[..., 0].mean(axis=0)[window],
-        uncertainty=stack[..., 0].std(axis=0)[window],
+        probability=copies.probability.mean(axis=0)[window],
+        uncertainty=copies.probability.std(axis=0)[window],
         scores=(foreground_iou(labels, none), foreground_iou(labels, tta)),
     )
 

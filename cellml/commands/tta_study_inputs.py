@@ -1,16 +1,24 @@
 """What the study of test-time augmentation works on: checkpoints and images."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cellml.commands.tta_folders import is_version_folder, open_versions, read_versions
 from cellml.commands.tta_study_scores import StudyModel
 from cellml.data.nuclei_folders import list_cases, read_case
 from cellml.errors import UsageError, UserError
+from cellml.tasks.instances import KIND
+from cellml.tasks.nucleus_models import (
+    Copies,
+    copies_of_labels,
+    load_nucleus_model,
+    predict_image,
+)
 from cellml.weights.registry import MODELS
 
 
@@ -49,7 +57,8 @@ def find_checkpoints(groups: Sequence[str]) -> list[tuple[str, int, str]]:
     Args:
       groups: See `run`.
     Returns:
-      Group, epoch and path (or name of a shipped model) of each, by group and then by epoch.
+      Group, epoch and path (or name of a shipped model) of each, by group and then by epoch. The
+      path is a folder where it holds predictions made elsewhere.
     Raises:
       UsageError: Not of that form, a group given twice, a path that holds no checkpoint, or two
         checkpoints of a group with one epoch.
@@ -63,17 +72,7 @@ def find_checkpoints(groups: Sequence[str]) -> list[tuple[str, int, str]]:
             raise UsageError(f"--group {text!r}: expected NAME=PATH")
         if name in {group for group, *_ in found}:
             raise UsageError(f"--group {name}: given twice")
-        files = [Path(path)]
-        if Path(path).is_dir():
-            files = sorted(Path(path).glob("*.safetensors"))
-            if not files:
-                raise UsageError(f"--group {name}: no .safetensors file in {path}")
-        elif path not in MODELS and not Path(path).is_file():
-            raise UsageError(
-                f"--group {name}: {path} is neither a file, nor a folder, nor a model of cellml "
-                f"({', '.join(MODELS)})"
-            )
-        own = sorted((_epoch(file), str(file)) for file in files)
+        own = sorted((_epoch(file), str(file)) for file in _files(name, path))
         for (epoch, file), (following, other) in pairwise(own):
             if epoch == following:
                 raise UsageError(
@@ -84,13 +83,35 @@ def find_checkpoints(groups: Sequence[str]) -> list[tuple[str, int, str]]:
     return found
 
 
+def _files(name: str, text: str) -> list[Path]:
+    """The checkpoints of a group: weights files, or folders of predictions by transform."""
+    path = Path(text)
+    if is_version_folder(path):
+        return [path]
+    if path.is_dir():
+        files = sorted(path.glob("*.safetensors")) or [
+            folder for folder in sorted(path.iterdir()) if is_version_folder(folder)
+        ]
+        if not files:
+            raise UsageError(
+                f"--group {name}: no .safetensors file, and no folder of a transform, in {path}"
+            )
+        return files
+    if text not in MODELS and not path.is_file():
+        raise UsageError(
+            f"--group {name}: {path} is neither a file, nor a folder, nor a model of cellml "
+            f"({', '.join(MODELS)})"
+        )
+    return [path]
+
+
 def load_study_model(group: str, epoch: int, path: str, *, tta: str, chunk: int) -> StudyModel:
     """Loads one checkpoint.
 
     Args:
       group: Its group.
       epoch: Its epoch.
-      path: Weights file, or name of a shipped model.
+      path: Weights file, name of a shipped model, or folder of predictions by transform.
       tta: Preset of `cellml.tta`.
       chunk: Transformed copies predicted at once.
 
@@ -100,21 +121,71 @@ def load_study_model(group: str, epoch: int, path: str, *, tta: str, chunk: int)
     Raises:
       UserError: It cannot be read.
     """
-    from cellml.tasks.semantic import labels_from_maps, load_segmenter
-    from cellml.tasks.whole_image import predict_stack
-
+    if is_version_folder(Path(path)):
+        return _read_elsewhere(group, epoch, Path(path), tta)
     try:
-        segmenter = load_segmenter(path)
+        model = load_nucleus_model(path)
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
-    return StudyModel(
-        group=group,
-        checkpoint=Path(path).stem,
-        epoch=epoch,
-        predict=lambda image: predict_stack(segmenter, image, transforms=tta, chunk=chunk),
-        labels_from_maps=lambda maps: labels_from_maps(maps, segmenter.spec),
-        foreground_min=segmenter.spec.foreground_min,
-    )
+
+    def predict(record: Mapping[str, Any]) -> Copies:
+        return predict_image(model, np.asarray(record["image"]), transforms=tta, chunk=chunk)
+
+    return StudyModel(group, Path(path).stem, epoch, predict, model.kind == KIND)
+
+
+def _read_elsewhere(group: str, epoch: int, folder: Path, tta: str) -> StudyModel:
+    """Predictions made elsewhere: a model that looks its answers up by the record's id."""
+    versions = open_versions(folder, tta=tta)
+
+    def predict(record: Mapping[str, Any]) -> Copies:
+        name, shape = str(record["id"]), np.shape(record["labels"])
+        labels = read_versions(versions, name)
+        if labels.shape[1:] != shape:
+            raise UserError(
+                f"{versions.files[name][0]}: {labels.shape[1]} x {labels.shape[2]} px found, "
+                f"{shape[0]} x {shape[1]} expected as of the image"
+            )
+        return copies_of_labels(labels)
+
+    return StudyModel(group, folder.name, epoch, predict, instances=True)
+
+
+def check_predictions(
+    checkpoints: Sequence[tuple[str, int, str]], source: Sequence[dict[str, Any]], *, tta: str
+) -> None:
+    """Refuses folders of predictions that lack a transform or an image, before anything is run.
+
+    Args:
+      checkpoints: From `find_checkpoints`; weights files among them are passed over.
+      source: The images of the study.
+      tta: Preset of `cellml.tta`.
+
+    Raises:
+      UsageError: Something is missing.
+    """
+    folders = [Path(path) for *_, path in checkpoints if is_version_folder(Path(path))]
+    if not folders:
+        return
+    ids = _ids(source)
+    for folder in folders:
+        files = open_versions(folder, tta=tta).files
+        missing = [name for name in ids if name not in files]
+        if missing:
+            raise UsageError(
+                f"{folder}: no label image of '{missing[0]}'"
+                + (f" and of {len(missing) - 1} more images" if len(missing) > 1 else "")
+            )
+
+
+def _ids(source: Sequence[dict[str, Any]]) -> list[str]:
+    """Ids of all records; those of a folder are known without reading its images."""
+    if isinstance(source, _Rows):
+        every = _ids(source._source)
+        return [every[row] for row in source._rows]
+    if isinstance(source, FolderSource):
+        return [case.id for case in source._cases]
+    return [str(source[row]["id"]) for row in range(len(source))]
 
 
 def _epoch(file: Path) -> int:

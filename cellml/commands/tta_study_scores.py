@@ -1,7 +1,8 @@
 """What the study of test-time augmentation measures: one row per checkpoint and image, and sums.
 
 Three results of one network are compared on every image: without TTA, with TTA (the mean of the
-de-augmented maps), and without TTA but dilated by one pixel. The last one is the baseline of Deep
+de-augmented maps; or, of a model that finds objects one by one, the merge of its objects), and
+without TTA but dilated by one pixel. The last one is the baseline of Deep
 Retina (3rd in the Data Science Bowl 2018), which found it as good as its TTA; a gain which it
 reaches as well says more about small masks than about TTA.
 """
@@ -11,13 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Int, Integer, Shaped
+from jaxtyping import Bool, Int, Integer
 from scipy import ndimage
 from skimage.segmentation import expand_labels
 
 from cellml.metrics.bootstrap import paired_bootstrap
 from cellml.metrics.pixel import iou
 from cellml.metrics.scores import evaluate_labels
+from cellml.tasks.nucleus_models import Copies
 
 EVERY = "all"
 SCORES = ("iou", "ap_dsb2018")
@@ -37,18 +39,15 @@ class StudyModel(NamedTuple):
       group: Condition that it was trained under, such as "with augmentation".
       checkpoint: Its name.
       epoch: Its place in the training run.
-      predict: Raw image `[h w c]` to de-augmented maps `[t h w k]`; version 0 is the identity, map
-        0 the probability of foreground.
-      labels_from_maps: Maps `[h w k]` to instance labels.
-      foreground_min: Probability from which a pixel is foreground, inclusive.
+      predict: Record to its transformed copies; copy 0 is the identity.
+      instances: Whether TTA merges objects instead of maps.
     """
 
     group: str
     checkpoint: str
     epoch: int
-    predict: Callable[[Shaped[np.ndarray, "h w c"]], Float[np.ndarray, "t h w k"]]
-    labels_from_maps: Callable[[Float[np.ndarray, "h w k"]], Int[np.ndarray, "h w"]]
-    foreground_min: float = 0.5
+    predict: Callable[[Mapping[str, Any]], Copies]
+    instances: bool = False
 
 
 class Variant(NamedTuple):
@@ -58,20 +57,19 @@ class Variant(NamedTuple):
     labels: Int[np.ndarray, "h w"]
 
 
-def variants(model: StudyModel, stack: Float[np.ndarray, "t h w k"]) -> dict[str, Variant]:
+def variants(copies: Copies) -> dict[str, Variant]:
     """The results of all methods from one set of predictions.
 
     Args:
-      model: The checkpoint that predicted.
-      stack: What its `predict` gave.
+      copies: What a checkpoint says of one image.
 
     Returns:
       One result for each of `METHODS`.
     """
     found = {}
-    for method, maps in (("none", stack[0]), ("tta", stack.mean(axis=0))):
-        foreground = maps[..., 0] >= model.foreground_min
-        found[method] = Variant(foreground, model.labels_from_maps(maps))
+    for method, indices in (("none", [0]), ("tta", range(len(copies.probability)))):
+        merged = copies.merge(indices)
+        found[method] = Variant(merged.foreground, merged.labels)
     # Both dilate by the four neighbours; labels do not grow into each other.
     found["dilated"] = Variant(
         ndimage.binary_dilation(found["none"].foreground),
@@ -109,7 +107,7 @@ def score_rows(
     for index in range(len(source)):
         record = source[index]
         true = np.asarray(record["labels"])
-        stack = model.predict(np.asarray(record["image"]))
+        copies = model.predict(record)
         row: dict[str, Any] = {
             "group": model.group,
             "checkpoint": model.checkpoint,
@@ -117,9 +115,9 @@ def score_rows(
             "row": index,
             "id": str(record["id"]),
             "modality": str(record.get("modality", "unknown")),
-            "mean_variance": float(stack[..., 0].var(axis=0).mean()),
+            "mean_variance": float(copies.probability.var(axis=0).mean()),
         }
-        for method, found in variants(model, stack).items():
+        for method, found in variants(copies).items():
             scores = evaluate_labels(true, found.labels, preset=preset)
             row["n_true"] = scores.n_true
             row[f"n_pred_{method}"] = scores.n_pred

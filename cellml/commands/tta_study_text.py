@@ -8,7 +8,7 @@ from cellml.commands.tta_study_scores import EVERY
 NOTES = """\
 How to read it
   none, TTA, dilated  mean score over the images: without TTA; with TTA (mean of the de-augmented
-                      probability maps); without TTA, every nucleus dilated by one pixel.
+                      probability maps); without TTA, every nucleus dilated by one pixel.{merge}
   change              mean of (TTA - none) over the images, with its 95 % interval (bootstrap over
                       images), the median, and the share of images made worse.
   dilation            mean of (dilated - none): the baseline. A gain that it reaches as well is
@@ -21,7 +21,13 @@ Files
   per_image.csv/.parquet   one row per checkpoint and image: scores of the three methods, changes
   summary.json             all numbers of this page, and those by modality
   epochs_iou.png/.svg, epochs_ap_dsb2018.png/.svg   mean score and change per checkpoint
-  cases.png/.svg           last checkpoint of every group; images of best, median and worst change
+{deltas}  cases.png/.svg           last checkpoint of every group; best, median and worst change
+"""
+
+MERGE = """
+                      Label images are merged object by object instead for {groups}."""
+DELTAS = """\
+  deltas_ap_dsb2018.png/.svg   groups whose objects are merged: change of every image, by checkpoint
 """
 
 
@@ -54,7 +60,13 @@ def summary_text(result: Mapping[str, Any]) -> str:
         if undefined:
             lines.append(f"  (up to {undefined} images without a defined score are left out)")
         lines.append("")
-    return "\n".join(lines) + "\n" + NOTES.format(preset=settings["preset"])
+    groups = result.get("instance_groups")
+    notes = NOTES.format(
+        preset=settings["preset"],
+        merge=MERGE.format(groups=", ".join(groups)) if groups else "",
+        deltas=DELTAS if groups else "",
+    )
+    return "\n".join(lines) + "\n" + notes
 
 
 _HEADER = (

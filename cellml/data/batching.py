@@ -85,6 +85,39 @@ def training_batches(
     Raises:
       ValueError: The source is empty, or a modality with a weight has no image.
     """
+
+    def make(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        record = source[index]
+        labels = np.asarray(record["labels"], np.int32)
+        image, labels = augment(rng, recipe.image(record), labels, options)
+        return recipe.example(image, labels, index)
+
+    return random_batches(
+        source, make, batch_size=batch_size, seed=seed, modality_weights=modality_weights
+    )
+
+
+def random_batches(
+    source: Sequence[Record],
+    make: Callable[[int, np.random.Generator], dict[str, np.ndarray]],
+    *,
+    batch_size: int,
+    seed: int,
+    modality_weights: Mapping[str, float] | None = None,
+) -> Callable[[int], Iterator[Batch]]:
+    """Endless batches of what `make` gives for rows in random order; arguments as above.
+
+    Args:
+      source: Records, read here for their modality only.
+      make: `(row, random generator) -> example`, called by threads.
+      batch_size: Examples a batch.
+      seed: Of order and examples.
+      modality_weights: As in `training_batches`.
+    Returns:
+      `batches(start_step)`, an iterator of host batches.
+    Raises:
+      ValueError: The source is empty, or a modality with a weight has no image.
+    """
     if not len(source):
         raise ValueError("training data: found no image")
     rows: dict[str, list[int]] = {}
@@ -99,13 +132,6 @@ def training_batches(
         for k, name in enumerate(weights)
     ]
     mixed = grain.MapDataset.mix(parts, weights=list(weights.values()))
-
-    def make(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        record = source[index]
-        labels = np.asarray(record["labels"], np.int32)
-        image, labels = augment(rng, recipe.image(record), labels, options)
-        return recipe.example(image, labels, index)
-
     batched = mixed.seed(seed).random_map(make).batch(batch_size, drop_remainder=True)
 
     def batches(start_step: int) -> Iterator[Batch]:

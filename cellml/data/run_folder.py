@@ -131,9 +131,9 @@ class RunFolder:
           The number of nuclei.
         """
         parts = sorted(self._parts.glob("*.parquet"), key=lambda part: part.stem)
-        columns = [len(pq.read_schema(part)) for part in parts]
-        fixed = len(table_schema(0))
-        schema = table_schema(max(columns, default=fixed + 1) - fixed)
+        # One model made all parts: they differ in their channels only, which come last.
+        schemas = [pq.read_schema(part).remove_metadata() for part in parts]
+        schema = max(schemas, key=len, default=table_schema(1))
         rows = 0
         with (
             atomic(self.path / f"{TABLE}.parquet") as whole,

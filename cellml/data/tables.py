@@ -18,12 +18,19 @@ COLUMNS = (
     "mean_probability",
     "vote_share",
 )
+OBJECT_COLUMNS = ("vote_share", "mean_jaccard_distance")
+"""What a merge of objects says of each, in the order of `ObjectSums.objects`.
+
+Share of the TTA versions in which the object is present; and 1 - IoU, averaged over all pairs of
+its masks in those versions: 0 where they agree to the pixel, or where there is one mask only.
+"""
 
 
 class ObjectSums(NamedTuple):
     """Sums over the pixels of n objects; those of two parts of an object add up to the whole's.
 
-    Row i is the object of label i + 1. `votes` has one column a transform, none without TTA.
+    Row i is the object of label i + 1. `votes` has one column a transform, none without TTA;
+    `objects` has those of `OBJECT_COLUMNS`, weighted by area, or none where no objects were merged.
     """
 
     area: Int[np.ndarray, " n"]
@@ -33,6 +40,7 @@ class ObjectSums(NamedTuple):
     probability: Float[np.ndarray, " n"]
     votes: Int[np.ndarray, "n t"]
     border: Int[np.ndarray, " n"]
+    objects: Float[np.ndarray, "n q"]
 
 
 def object_sums(
@@ -44,6 +52,7 @@ def object_sums(
     count: int,
     origin: tuple[int, int],
     image_shape: tuple[int, int],
+    objects: Float[np.ndarray, "m q"] | None = None,
 ) -> ObjectSums:
     """Sums what the table needs over the objects of one part of an image.
 
@@ -55,17 +64,21 @@ def object_sums(
       count: Number of rows.
       origin: Row and column of the part's first pixel in the image.
       image_shape: Height and width of the whole image, to tell who touches its border.
+      objects: `OBJECT_COLUMNS` of labels 1..m, at least `count` rows, if there was such a merge.
 
     Returns:
       `count` rows of sums.
 
     Raises:
-      ValueError: A label lies above `count`.
+      ValueError: A label lies above `count`, or `objects` has fewer rows.
     """
     y, x = np.nonzero(labels)
     index = labels[y, x] - 1
     if index.size and int(index.max()) >= count:
         raise ValueError(f"label {int(index.max()) + 1} found, expected at most {count}")
+    values = np.zeros((count, 0)) if objects is None else objects[:count].astype(np.float64)
+    if len(values) < count:
+        raise ValueError(f"objects has {len(values)} rows, expected at least {count}")
     channels, transforms = pixels.shape[2], votes.shape[0]
 
     def total(weights: np.ndarray | None = None) -> np.ndarray:
@@ -80,14 +93,16 @@ def object_sums(
     counted = np.zeros((count, transforms), np.int64)
     for t in range(transforms):
         counted[:, t] = total(votes[t, y, x].astype(np.float64)).astype(np.int64)
+    area = total().astype(np.int64)
     return ObjectSums(
-        area=total().astype(np.int64),
+        area=area,
         y=total(rows.astype(np.float64)),
         x=total(columns.astype(np.float64)),
         intensity=intensity,
         probability=total(probability[y, x].astype(np.float64)),
         votes=counted,
         border=total(edge.astype(np.float64)).astype(np.int64),
+        objects=values * area[:, None],
     )
 
 
@@ -118,12 +133,20 @@ def merge_sums(parts: Sequence[ObjectSums], lookup: Int[np.ndarray, " m"]) -> Ob
     return ObjectSums(*merged)
 
 
-def table_schema(channels: int) -> pa.Schema:
-    """Returns the columns of a table whose images have at most `channels` channels.
+def table_schema(channels: int, *, merged_objects: bool = False) -> pa.Schema:
+    """Columns of a table of nuclei.
 
     Coordinates are pixel centres from the top-left pixel's (0, 0); intensities are in the file's
     units; `vote_share` is the share of TTA transforms whose own foreground (probability above
-    one half) covers most of the object, missing without TTA.
+    one half) covers most of the object, missing without TTA. Where TTA merged objects it is their
+    share as in `OBJECT_COLUMNS`, and the other columns listed there follow.
+
+    Args:
+      channels: The images have at most so many channels.
+      merged_objects: Whether TTA merged objects.
+
+    Returns:
+      Names and types.
     """
     kinds = {
         "image": pa.string(),
@@ -131,7 +154,8 @@ def table_schema(channels: int) -> pa.Schema:
         "area_px": pa.int64(),
         "touches_border": pa.bool_(),
     }
-    names = [*COLUMNS, *(f"mean_intensity_{c + 1}" for c in range(channels))]
+    names = [*COLUMNS, *(OBJECT_COLUMNS[1:] if merged_objects else ())]
+    names += [f"mean_intensity_{c + 1}" for c in range(channels)]
     return pa.schema([(name, kinds.get(name, pa.float64())) for name in names])
 
 
@@ -143,7 +167,8 @@ def nuclei_table(image: str, sums: ObjectSums) -> pa.Table:
       sums: Sums of labels 1..n, none of them empty.
 
     Returns:
-      Table with `table_schema(channels)`.
+      Table with `table_schema(channels)`; an object cut by tiles has the mean over its parts,
+      weighted by area, of what was found for objects as a whole.
 
     Raises:
       ValueError: A label has no pixel.
@@ -168,7 +193,11 @@ def nuclei_table(image: str, sums: ObjectSums) -> pa.Table:
         "mean_probability": sums.probability / area,
         "vote_share": votes,
     }
+    merged = sums.objects.shape[1] > 0
+    if merged:
+        means = sums.objects / area[:, None]
+        values |= {name: means[:, i] for i, name in enumerate(OBJECT_COLUMNS)}
     channels = sums.intensity.shape[1]
     for c in range(channels):
         values[f"mean_intensity_{c + 1}"] = sums.intensity[:, c] / area
-    return pa.table(values, schema=table_schema(channels))
+    return pa.table(values, schema=table_schema(channels, merged_objects=merged))

@@ -91,12 +91,15 @@ def labels_from_maps(
     seed_distance_min: float = 0.5,
     seed_boundary_max: float = 0.5,
     area_min_px: int = 12,
+    smooth_px: float = 0.0,
+    score_min: float = 0.0,
 ) -> Integer[np.ndarray, "h w"]:
     """Separates nuclei by a watershed from seeds.
 
     Seeds are the connected parts of the foreground whose `distance` is above
     `seed_distance_min` and whose `boundary` is below `seed_boundary_max`, as far as these heads
-    exist. A piece of foreground without a seed becomes a nucleus of its own.
+    exist. A piece of foreground without a seed becomes a nucleus of its own. What the network is
+    unsure of on the whole (`score_min`) is no nucleus.
 
     Args:
       maps: Probabilities in [0, 1].
@@ -105,12 +108,23 @@ def labels_from_maps(
       seed_distance_min: Inclusive; ignored without a distance head.
       seed_boundary_max: Exclusive; ignored without a boundary head.
       area_min_px: Smaller nuclei are dropped.
+      smooth_px: Standard deviation of a Gaussian over distance and boundary; 0 leaves them alone.
+        A network with a strided stem leaves stripes of its stride's period in these maps, and
+        a stripe at a threshold splits a seed. The foreground, hence the outline, stays as it is.
+      score_min: Nuclei whose mean foreground probability is lower are dropped.
     Returns:
       int32 labels 1..n without gaps, 0 is background.
+    Raises:
+      ValueError: Channels and heads do not fit, or `smooth_px` is negative.
     """
     if maps.shape[-1] != len(heads) or "foreground" not in heads:
         raise ValueError(f"maps: expected heads {tuple(heads)}, found {maps.shape[-1]} channels")
+    if smooth_px < 0:
+        raise ValueError(f"smooth_px must not be negative, found {smooth_px}")
     named = {head: maps[..., i] for i, head in enumerate(heads)}
+    if smooth_px > 0:
+        for head in {"boundary", "distance"} & set(heads):
+            named[head] = ndi.gaussian_filter(named[head], smooth_px)
     mask = named["foreground"] >= foreground_min
     if not mask.any():
         return np.zeros(mask.shape, np.int32)
@@ -130,8 +144,20 @@ def labels_from_maps(
     if orphan.any():
         extra, _ = ndi.label(orphan)
         seeds = np.where(orphan, extra + n_seeds, seeds)
-    labels = watershed(landscape, seeds, mask=mask)
-    return drop_small(labels.astype(np.int32), area_min_px)
+    labels = watershed(landscape, seeds, mask=mask).astype(np.int32)
+    if score_min > 0:
+        labels = drop_unsure(labels, named["foreground"], score_min)
+    return drop_small(labels, area_min_px)
+
+
+def drop_unsure(
+    labels: Integer[np.ndarray, "h w"], foreground: Float[np.ndarray, "h w"], score_min: float
+) -> Integer[np.ndarray, "h w"]:
+    """Sets labels to 0 whose mean `foreground` is below `score_min`; the others keep their id."""
+    flat = labels.ravel()
+    area_px = np.bincount(flat)
+    total = np.bincount(flat, weights=foreground.ravel())
+    return np.where((total >= score_min * area_px)[labels], labels, 0).astype(labels.dtype)
 
 
 def drop_small(labels: Integer[np.ndarray, "h w"], area_min_px: int) -> Integer[np.ndarray, "h w"]:

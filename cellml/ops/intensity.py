@@ -12,7 +12,8 @@ SAMPLE_PX = 1 << 20
 
 
 def intensity_limits(
-    image: Shaped[np.ndarray, "h w ..."], percentiles: tuple[float, float] = (1.0, 99.8)
+    image: Shaped[np.ndarray, "h w ..."],
+    percentiles: tuple[float, float] | None = (1.0, 99.8),
 ) -> tuple[float, float]:
     """Intensities that normalisation maps to 0 and 1, over all channels together.
 
@@ -20,12 +21,16 @@ def intensity_limits(
 
     Args:
       image: [h, w] or [h, w, c], any real dtype, finite.
-      percentiles: Lower and upper percentile, 0 <= lower < upper <= 100.
+      percentiles: Lower and upper percentile, 0 <= lower < upper <= 100. None gives the range of
+        an integer type, as networks trained on raw 8-bit images expect; (0, 1) for floats.
     Returns:
       `(low, high)` with low < high. A flat image gives `(value, value + 1)`.
     Raises:
       ValueError: The percentiles are not ordered.
     """
+    if percentiles is None:
+        integer = np.issubdtype(image.dtype, np.integer)
+        return (0.0, float(np.iinfo(image.dtype).max)) if integer else (0.0, 1.0)
     lower, upper = percentiles
     if not 0 <= lower < upper <= 100:
         raise ValueError(f"percentiles: expected 0 <= lower < upper <= 100, found {percentiles}")

@@ -1,10 +1,19 @@
-"""Overlap of two label images: the counts from which IoU, matching and merging are made."""
+"""Overlap of two label images: the counts from which IoU, matching, merging and scores are made.
+
+Two counts of one thing. On the device a dense table of static size, by one scatter-add. On the host
+the pairs that do overlap, at any size and with any ids, by counting runs of equal pixels.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 MAX_TABLE_SIZE = 46_340  # the largest n with n * n inside int32
 
@@ -32,16 +41,44 @@ def overlap_table(
     Raises:
       ValueError: The shapes differ, or n is not within 1..46,340 (at trace time).
     """
+    return overlap_table_and_rest(a, b, max_instances=max_instances)[0]
+
+
+def overlap_table_and_rest(
+    a: Integer[Array | np.ndarray, "..."],
+    b: Integer[Array | np.ndarray, "..."],
+    *,
+    max_instances: int,
+    mask: Bool[Array | np.ndarray, "..."] | None = None,
+) -> tuple[Int[Array, "n n"], Int[Array, ""]]:
+    """`overlap_table`, and the pixels that it leaves out because an id does not fit.
+
+    Args:
+      a: As in `overlap_table`.
+      b: Likewise.
+      max_instances: Likewise.
+      mask: Pixels to count; those outside count as background in both images. All, if None.
+
+    Returns:
+      The table, and the number (int32) of pixels of the mask with an id outside [0, n).
+
+    Raises:
+      ValueError: As in `overlap_table`, or the mask has another shape.
+    """
     if a.shape != b.shape:
         raise ValueError(f"label images must have one shape, found {a.shape} and {b.shape}")
+    if mask is not None and mask.shape != a.shape:
+        raise ValueError(f"label images have shape {a.shape} but mask has shape {mask.shape}")
     n = max_instances
     if not 1 <= n <= MAX_TABLE_SIZE:
         raise ValueError(f"max_instances must lie within 1..{MAX_TABLE_SIZE}, found {n}")
-    rows = jnp.asarray(a).astype(jnp.int32).ravel()
-    columns = jnp.asarray(b).astype(jnp.int32).ravel()
-    inside = (rows >= 0) & (rows < n) & (columns >= 0) & (columns < n)
-    cell = jnp.where(inside, rows * n + columns, n * n)
-    return jnp.zeros(n * n, jnp.int32).at[cell].add(1, mode="drop").reshape(n, n)
+    rows, row_fits = _bounded_ids(a, n)
+    columns, column_fits = _bounded_ids(b, n)
+    cell = jnp.where(row_fits & column_fits, rows * n + columns, n * n)
+    if mask is not None:
+        cell = jnp.where(jnp.asarray(mask).ravel(), cell, 0)
+    table = _histogram(n * n)(cell)
+    return table.reshape(n, n), jnp.int32(cell.size) - table.sum()
 
 
 def iou_from_overlap(table: Int[Array, "n m"]) -> Float[Array, "n m"]:
@@ -57,6 +94,91 @@ def iou_from_overlap(table: Int[Array, "n m"]) -> Float[Array, "n m"]:
     intersection = table.at[0].set(0).at[:, 0].set(0)
     union = table.sum(1, keepdims=True) + table.sum(0, keepdims=True) - intersection
     return intersection.astype(jnp.float32) / jnp.maximum(union, 1).astype(jnp.float32)
+
+
+class LabelPairs(NamedTuple):
+    """Which labels of two images share pixels, on the host; sorted by `first`, then by `second`.
+
+    Attributes:
+      first: Label in the first image, int64.
+      second: Label in the second image, int64.
+      pixels: Pixels that they share, > 0, int64.
+    """
+
+    first: Int[np.ndarray, " p"]
+    second: Int[np.ndarray, " p"]
+    pixels: Int[np.ndarray, " p"]
+
+
+def label_pairs_host(
+    a: Integer[np.ndarray, "..."],
+    b: Integer[np.ndarray, "..."],
+    *,
+    names: tuple[str, str] = ("the first image", "the second image"),
+) -> LabelPairs:
+    """Finds all pairs of labels that share pixels, background included, for any ids.
+
+    Works on runs of equal pixels instead of pixels: label images have some 15 times fewer runs.
+
+    Args:
+      a: Label image or volume, ids within [0, 2**63); any integer type.
+      b: Likewise, same shape.
+      names: What messages call the two.
+
+    Returns:
+      The pairs; those with a 0 on one side say how much of the other is background there.
+
+    Raises:
+      ValueError: The shapes differ, or an id is negative or too large.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"label images must have one shape, found {a.shape} and {b.shape}")
+    flat_a, flat_b = a.ravel(), b.ravel()
+    last, length = _run_ends(flat_a, flat_b)
+    row = _run_ids(flat_a[last], names[0])
+    column = _run_ids(flat_b[last], names[1])
+    # A dense count is several times faster than sorting the runs, while it is small.
+    limit = max(2**19, 4 * last.size)
+    row_ids = column_ids = None
+    if _n_cells(row, column) > limit:  # large ids, but maybe few of them
+        row_ids, row = np.unique(row, return_inverse=True)
+        column_ids, column = np.unique(column, return_inverse=True)
+    n_columns = int(column.max(initial=0)) + 1
+    code = row * n_columns + column
+    if _n_cells(row, column) <= limit:
+        counts = np.bincount(code, length)
+        cells = np.flatnonzero(counts != 0)
+        counts = counts[cells]
+    else:
+        cells, inverse = np.unique(code, return_inverse=True)
+        counts = np.bincount(inverse, length, cells.size)
+    row, column = np.divmod(cells, n_columns)
+    if row_ids is not None and column_ids is not None:
+        row, column = row_ids[row], column_ids[column]
+    return LabelPairs(row, column, counts.astype(np.int64))
+
+
+def overlap_pairs_host(
+    a: Integer[np.ndarray, "..."], b: Integer[np.ndarray, "..."]
+) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
+    """The non-zero entries of the overlap table of objects, without the table.
+
+    For images with so many objects that n * n does not fit.
+
+    Args:
+      a: Label image, 0 is background, ids not negative.
+      b: Likewise, same shape.
+
+    Returns:
+      Ids in `a`, ids in `b` and common pixels (int64) of each pair of objects which touch,
+      sorted by the first id and then the second.
+
+    Raises:
+      ValueError: The shapes differ, or an id is negative.
+    """
+    pairs = label_pairs_host(a, b)
+    both = (pairs.first > 0) & (pairs.second > 0)
+    return pairs.first[both], pairs.second[both], pairs.pixels[both]
 
 
 def overlap_table_host(
@@ -89,42 +211,76 @@ def overlap_table_host(
                 f"found {low} to {high}"
             )
         sizes.append(high + 1 if max_instances is None else max_instances)
-    n, m = sizes
-    cell = a.astype(np.int64).ravel() * m + b.ravel().astype(np.int64)
-    return np.bincount(cell, minlength=n * m).reshape(n, m)
+    table = np.zeros(sizes, np.int64)
+    pairs = label_pairs_host(a, b)
+    table[pairs.first, pairs.second] = pairs.pixels
+    return table
 
 
-def overlap_pairs_host(
-    a: Integer[np.ndarray, "..."], b: Integer[np.ndarray, "..."]
-) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
-    """The non-zero entries of the overlap table of objects, without the table.
+def _bounded_ids(labels: Integer[Array | np.ndarray, "..."], n_ids: int) -> tuple[Array, Array]:
+    """Returns ids as flat int32, 0 where they lie outside [0, n_ids), and where they lie inside."""
+    labels = jnp.asarray(labels).ravel()
+    if labels.dtype.itemsize < 4:  # n_ids itself may not fit a narrow dtype
+        labels = labels.astype(jnp.int32)
+    fits = (labels >= 0) & (labels < n_ids)
+    return jnp.where(fits, labels, 0).astype(jnp.int32), fits
 
-    For images with so many objects that n * n does not fit.
 
-    Args:
-      a: Label image, 0 is background, ids not negative.
-      b: Likewise, same shape.
+def count_codes_in_turn(codes: Int[Array, "b p"], n_bins: int) -> Int[Array, "b n"]:
+    """Counts codes in [0, n_bins) of each row, one row after the other; leaves larger ones out."""
+    return jax.lax.map(_histogram(n_bins), codes)
 
-    Returns:
-      Ids in `a`, ids in `b` and common pixels (int64) of each pair of objects which touch,
-      sorted by the first id and then the second.
 
-    Raises:
-      ValueError: The shapes differ, or an id is negative.
+def count_codes_at_once(codes: Int[Array, "b p"], n_bins: int) -> Int[Array, "b n"]:
+    """The same by one scatter, into bins of their own."""
+    offset = jnp.arange(codes.shape[0], dtype=jnp.int32)[:, None] * n_bins
+    n_all = codes.shape[0] * n_bins
+    flat = _histogram(n_all)(jnp.where(codes < n_bins, codes + offset, n_all).ravel())
+    return flat.reshape(codes.shape[0], n_bins)
+
+
+@lru_cache(maxsize=32)
+def _histogram(n_bins: int) -> Callable[[Int[Array, " p"]], Int[Array, " n"]]:
+    """Returns a function that counts codes in [0, n_bins), and leaves larger ones out.
+
+    On a CPU, XLA's scatter takes 2.4 ns a pixel if its indices are one flat row, and two to four
+    times as long under vmap (sorting: 50 ns, one-hot products: 3000 ns). Hence the rule for vmap:
+    one image after the other on a CPU, and one flat scatter elsewhere.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"label images must have one shape, found {a.shape} and {b.shape}")
-    if a.size and min(int(a.min()), int(b.min())) < 0:
-        raise ValueError(f"ids must not be negative, found {min(int(a.min()), int(b.min()))}")
-    both = (a > 0) & (b > 0)
-    rows, columns = a[both].astype(np.int64), b[both].astype(np.int64)
-    m = int(columns.max()) + 1 if columns.size else 1
-    n = int(rows.max()) + 1 if rows.size else 1
-    cell = rows * m + columns
-    if n * m <= 4 * a.size:  # a dense count is several times faster than a sort, while it is small
-        counts = np.bincount(cell, minlength=0)
-        cell = np.flatnonzero(counts)
-        counts = counts[cell]
-    else:
-        cell, counts = np.unique(cell, return_counts=True)
-    return cell // m, cell % m, counts
+
+    @jax.custom_batching.custom_vmap
+    def histogram(codes):
+        return jnp.zeros(n_bins, jnp.int32).at[codes].add(1, mode="drop")
+
+    @histogram.def_vmap
+    def _(axis_size, in_batched, codes):
+        del in_batched  # the only argument is batched
+        in_turn = partial(count_codes_in_turn, n_bins=n_bins)
+        if axis_size * n_bins >= 2**31:  # the flat bins would pass int32
+            return in_turn(codes), True
+        at_once = partial(count_codes_at_once, n_bins=n_bins)
+        return jax.lax.platform_dependent(codes, cpu=in_turn, default=at_once), True
+
+    return histogram
+
+
+def _run_ends(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the last index and the length of each run in which neither row changes."""
+    change = first[1:] != first[:-1]
+    change |= second[1:] != second[:-1]
+    last = np.append(np.flatnonzero(change), first.size - 1)[: first.size]
+    return last, np.diff(last, prepend=-1)
+
+
+def _run_ids(ids: np.ndarray, name: str) -> np.ndarray:
+    """Returns the ids of runs as int64, or says which one does not fit."""
+    if ids.size and ids.min() < 0:
+        raise ValueError(f"{name} must hold labels >= 0, found {ids.min()}")
+    if ids.size and ids.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must hold labels < 2**63, found {ids.max()}")
+    return ids.astype(np.int64)
+
+
+def _n_cells(row: np.ndarray, column: np.ndarray) -> int:
+    """Size of the dense table of two rows of ids, as a Python int, which cannot overflow."""
+    return (int(row.max(initial=0)) + 1) * (int(column.max(initial=0)) + 1)

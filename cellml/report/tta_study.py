@@ -23,6 +23,8 @@ METHODS = {
 }
 """Name, colour, line and marker of every method."""
 
+CHECKPOINTS_WITH_WORDS = 9
+
 ERROR_COLOURS = {
     "correct nucleus": "#b9bec4",
     "too much": theme.VERMILLION,
@@ -103,6 +105,71 @@ def draw_epochs(groups: Sequence[EpochScores], stem: Path, *, score: str) -> Non
             handles, names = row[0].get_legend_handles_labels()
             row[0].legend(handles, names, fontsize=8.5)
         _save(figure, stem)
+
+
+def draw_deltas(groups: Sequence[EpochScores], stem: Path, *, score: str) -> None:
+    """Draws every image's change by TTA for every checkpoint, one row a group (figure 13).
+
+    Args:
+      groups: At least one.
+      stem: Path without suffix; `.png` and `.svg` are added.
+      score: Name of the score, as the axis has it.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_style()):
+        widest = max(len(group.epochs) for group in groups)
+        size = (min(16.0, max(5.4, 1.9 + 1.7 * widest)), 0.6 + 3.2 * len(groups))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = list(figure.subplots(len(groups), 1, squeeze=False, sharey=True)[:, 0])
+        for axis, group in zip(axes, groups, strict=True):
+            _draw_points(axis, group)
+            axis.set_title(group.group)
+            axis.set_ylabel(f"change of {score} by TTA")
+        axes[-1].set_xlabel("epoch of the checkpoint")
+        _limit_deltas(axes, groups)
+        found = [axis.get_legend_handles_labels() for axis in axes]
+        legend = {name: handle for pair in found for handle, name in zip(*pair, strict=True)}
+        figure.legend(
+            legend.values(), legend, loc="outside upper right", ncols=len(legend), fontsize=8.5
+        )
+        _save(figure, stem)
+
+
+def _draw_points(axis: "Axes", group: EpochScores) -> None:
+    """Checkpoints side by side, whatever their epochs; points are spread by rank.
+
+    Where there is room, the mean with its 95 % interval and the share of images made worse stand
+    below the epoch.
+    """
+    axis.axhline(0, color="black", lw=0.8)
+    ticks = []
+    for place, (epoch, deltas) in enumerate(zip(group.epochs, group.deltas, strict=True)):
+        ticks.append(f"{epoch}")
+        if not len(deltas):
+            continue
+        spread = 0.7 * ((np.argsort(np.argsort(deltas)) * 0.618034) % 1 - 0.5)
+        for name, colour, chosen in (
+            ("image made better", theme.BLUE, deltas > 0),
+            ("equal", theme.GREY, deltas == 0),
+            ("worse", theme.VERMILLION, deltas < 0),
+        ):
+            axis.scatter(
+                place + spread[chosen], deltas[chosen], s=11, color=colour, alpha=0.55, lw=0,
+                label=name,
+            )  # fmt: skip
+        ends, mean = (place - 0.42, place + 0.42), float(np.mean(deltas))
+        axis.plot(ends, [np.median(deltas)] * 2, color="black", lw=1.8, label="median")
+        # two colours, or a mean on the median would not be seen
+        axis.plot(ends, [mean] * 2, color=theme.ORANGE, ls=(0, (3, 2)), lw=1.8, label="mean")
+        low, high = group.intervals[place]
+        if len(group.epochs) <= CHECKPOINTS_WITH_WORDS:
+            ticks[-1] += f"\nmean {mean:+.4f}\n({low:+.4f} to {high:+.4f})"
+            ticks[-1] += f"\n{np.mean(deltas < 0):.0%} worse"
+    axis.set_xticks(range(len(ticks)), ticks)
+    axis.set_xlim(-0.6, len(ticks) - 0.4)
+    axis.grid(axis="x", visible=False)
 
 
 def draw_cases(cases: Sequence[CasePanels], stem: Path) -> None:

@@ -19,7 +19,7 @@ from cellml import losses
 from cellml.models.unet import UNet, make_unet, stride
 from cellml.ops import instance_maps
 from cellml.types import Batch, Key, Loss, ModelState, Task, Variables
-from cellml.weights.registry import MODELS, shipped_path
+from cellml.weights.registry import resolve_model
 from cellml.weights.store import load_weights, save_weights
 
 
@@ -35,10 +35,12 @@ class SegmenterSpec:
       heads: Maps that the network gives, `foreground` first.
       percentiles: Intensities mapped to 0 and 1, `cellml.ops.intensity.intensity_limits`.
       diameter_px: Mean diameter of the training nuclei, as trained.
-      foreground_min: See `instance_maps.labels_from_maps`, as are the next three.
+      foreground_min: See `instance_maps.labels_from_maps`, as are the next five.
       seed_distance_min: See there.
       seed_boundary_max: See there.
       area_min_px: See there.
+      smooth_px: See there.
+      score_min: See there.
     """
 
     name: str = "unnamed"
@@ -52,6 +54,8 @@ class SegmenterSpec:
     seed_distance_min: float = 0.1
     seed_boundary_max: float = 0.5
     area_min_px: int = 12
+    smooth_px: float = 0.0
+    score_min: float = 0.0
 
     def unet(self) -> UNet:
         """The network's module."""
@@ -113,6 +117,8 @@ def labels_from_maps(
         seed_distance_min=spec.seed_distance_min,
         seed_boundary_max=spec.seed_boundary_max,
         area_min_px=spec.area_min_px,
+        smooth_px=spec.smooth_px,
+        score_min=spec.score_min,
     )
 
 
@@ -194,14 +200,7 @@ def load_segmenter(name_or_path: str | Path) -> Segmenter:
         known names.
       FileNotFoundError: A path that leads nowhere.
     """
-    path = Path(name_or_path)
-    if str(name_or_path) in MODELS:
-        path = shipped_path(str(name_or_path))
-    elif not path.suffix and not path.exists():
-        raise ValueError(
-            f"unknown model {str(name_or_path)!r}; known: {', '.join(MODELS)}, or the path of a "
-            ".safetensors file"
-        )
+    path = resolve_model(name_or_path)
     variables, description = load_weights(path)
     if description.get("kind") != "segmenter":
         raise ValueError(

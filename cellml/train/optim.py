@@ -132,6 +132,7 @@ def adam(
     rate: Schedule,
     *,
     weight_decay: float = 0.0,
+    decay_over_size: bool = False,
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
@@ -141,6 +142,7 @@ def adam(
     Args:
       rate: Learning rate by step.
       weight_decay: An L2 term in the gradient, as in torch.optim.Adam.
+      decay_over_size: See `decay_by_size`.
       b1: Decay of the first moment.
       b2: Decay of the second moment.
       eps: Added to the root of the second moment.
@@ -148,7 +150,8 @@ def adam(
     Returns:
       The optax transformation.
     """
-    return optax.chain(_l2(weight_decay), optax.adam(rate, b1=b1, b2=b2, eps=eps))
+    decay = decay_by_size(weight_decay) if decay_over_size else _l2(weight_decay)
+    return optax.chain(decay, optax.adam(rate, b1=b1, b2=b2, eps=eps))
 
 
 def adamw(
@@ -170,22 +173,27 @@ def adamw(
 
 
 def sgd(
-    rate: Schedule, *, weight_decay: float = 0.0, momentum: float = 0.9, nesterov: bool = False
+    rate: Schedule,
+    *,
+    weight_decay: float = 0.0,
+    decay_over_size: bool = False,
+    momentum: float = 0.9,
+    nesterov: bool = False,
 ) -> optax.GradientTransformation:
     """Gradient descent with momentum.
 
     Args:
       rate: Learning rate by step.
       weight_decay: An L2 term in the gradient.
+      decay_over_size: See `decay_by_size`.
       momentum: Decay of the velocity, 0 for none.
       nesterov: Look ahead along the velocity.
 
     Returns:
       The optax transformation.
     """
-    return optax.chain(
-        _l2(weight_decay), optax.sgd(rate, momentum=momentum or None, nesterov=nesterov)
-    )
+    decay = decay_by_size(weight_decay) if decay_over_size else _l2(weight_decay)
+    return optax.chain(decay, optax.sgd(rate, momentum=momentum or None, nesterov=nesterov))
 
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -206,6 +214,37 @@ def weight_decay_mask(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
+def decay_by_size(weight_decay: float) -> optax.GradientTransformation:
+    """The gradient of weight_decay * sum of squares / number of elements, of every parameter.
+
+    All parameters decay but the scales and biases of norms.
+
+    Source: the loss of matterport/Mask_RCNN.
+    """
+
+    def update(updates: PyTree, state: Any, params: PyTree | None = None) -> tuple[PyTree, Any]:
+        def one(path: tuple[Any, ...], gradient: Array, leaf: Array) -> Array:
+            parent: Any = params
+            for entry in path[:-1]:
+                parent = parent[entry.key]
+            of_norm = isinstance(parent, Mapping) and "scale" in parent
+            return gradient if of_norm else gradient + (2.0 * weight_decay / leaf.size) * leaf
+
+        return jax.tree_util.tree_map_with_path(one, updates, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def clip_each(max_norm: float) -> optax.GradientTransformation:
+    """Scales the gradient of each parameter down to a norm of its own (Keras' `clipnorm`)."""
+
+    def one(gradient: Array) -> Array:
+        norm = jnp.sqrt(jnp.sum(jnp.square(gradient)))
+        return gradient * jnp.minimum(1.0, max_norm / jnp.maximum(norm, 1e-12))
+
+    return optax.stateless(lambda updates, params: jax.tree.map(one, updates))
+
+
 def make_schedule(config: Config) -> Schedule:
     """Builds the schedule of an optimiser's config, see `make_optimizer`."""
     options = dict(config.get("schedule") or {"name": "constant"})
@@ -218,8 +257,9 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 
     Args:
       config: `name` (of OPTIMIZERS), `learning_rate`, optionally `schedule` (`name` of SCHEDULES
-        and its options), `clip_norm` (global norm of the gradient, 0 or None for none), and the
-        options of the optimiser (`weight_decay`, `b1`, `momentum`, ...).
+        and its options), `clip_norm` (global norm of the gradient, 0 or None for none),
+        `clip_each_norm` (of each parameter's gradient), and the options of the optimiser
+        (`weight_decay`, `b1`, `momentum`, ...).
 
     Returns:
       The optax transformation: clipping, decay, the optimiser and its schedule.
@@ -231,11 +271,14 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
         if required not in config:
             raise ValueError(f"optimizer config: {required!r} is missing, found {sorted(config)}")
     build = _lookup(OPTIMIZERS, config["name"], "optimizer")
-    common = ("name", "learning_rate", "schedule", "clip_norm")
+    common = ("name", "learning_rate", "schedule", "clip_norm", "clip_each_norm")
     options = {name: config[name] for name in config if name not in common}
     tx = _call(build, f"optimizer {config['name']}", make_schedule(config), options)
     clip_norm = config.get("clip_norm")
-    return optax.chain(optax.clip_by_global_norm(clip_norm), tx) if clip_norm else tx
+    if clip_norm:
+        tx = optax.chain(optax.clip_by_global_norm(clip_norm), tx)
+    each = config.get("clip_each_norm")
+    return optax.chain(clip_each(each), tx) if each else tx
 
 
 def _lookup(table: Mapping[str, Any], name: str, kind: str) -> Any:

@@ -40,3 +40,20 @@ def shipped_path(name: str) -> Path:
             f"{path}: expected SHA-256 {model.sha256}, found {found}; reinstall cellml"
         )
     return path
+
+
+def resolve_model(name_or_path: str | Path) -> Path:
+    """Path of a shipped model's file (hash checked), or the given path of a weights file.
+
+    Raises:
+      ValueError: A bare word that is no shipped model; the message lists the known ones.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in MODELS:
+        return shipped_path(str(name_or_path))
+    if not path.suffix and not path.exists():
+        raise ValueError(
+            f"unknown model {str(name_or_path)!r}; known: {', '.join(MODELS)}, or the path of a "
+            ".safetensors file"
+        )
+    return path

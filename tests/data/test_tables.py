@@ -83,12 +83,39 @@ def test_image_without_nuclei_gives_an_empty_table_with_all_columns(scene):
     assert table.schema.equals(table_schema(2))
 
 
+def test_values_of_merged_objects_are_weighted_by_area_over_the_parts(scene):
+    labels, pixels, probability, votes = scene
+    parts = []
+    for rows, values in (
+        (slice(0, 10), [[0.5, 0.1], [1.0, 0.0], [0.0, 0.0]]),
+        (slice(10, 20), [[0.0, 0.0], [0.5, 0.2], [0.75, 0.3], [9.0, 9.0]]),  # a vanished label
+    ):
+        parts.append(
+            object_sums(
+                labels[rows], pixels[rows], probability[rows], votes[:0, rows],
+                count=3, origin=(rows.start, 0), image_shape=labels.shape,
+                objects=np.array(values),
+            )
+        )  # fmt: skip
+    table = nuclei_table("a", merge_sums(parts, np.array([0, 1, 2, 3, 0, 2, 3])))
+    assert table.schema.equals(table_schema(2, merged_objects=True))
+    # object 2 has 3 of its 5 pixels in the upper part
+    np.testing.assert_allclose(np.array(table["vote_share"]), [0.5, (3 + 2 * 0.5) / 5, 0.75])
+    distance = np.array(table["mean_jaccard_distance"])
+    np.testing.assert_allclose(distance, [0.1, 2 * 0.2 / 5, 0.3])
+
+
 def test_wrong_counts_are_refused(scene):
     labels, pixels, probability, votes = scene
     with pytest.raises(ValueError, match="label 3 found"):
         object_sums(
             labels, pixels, probability, votes, count=2, origin=(0, 0), image_shape=(20, 31)
         )
+    with pytest.raises(ValueError, match="objects has 2 rows, expected at least 3"):
+        object_sums(
+            labels, pixels, probability, votes,
+            count=3, origin=(0, 0), image_shape=(20, 31), objects=np.zeros((2, 2)),
+        )  # fmt: skip
     with pytest.raises(ValueError, match="lookup"):
         merge_sums([sums_of(scene)], np.array([0, 1]))
     labels[labels == 2] = 0

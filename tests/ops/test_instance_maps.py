@@ -9,6 +9,7 @@ from cellml.ops.instance_maps import (
     HEADS,
     contact_mask,
     drop_small,
+    drop_unsure,
     labels_from_maps,
     normalised_distance,
     training_maps,
@@ -77,6 +78,73 @@ def test_foreground_without_a_seed_is_kept() -> None:
     found = labels_from_maps(maps)
     assert found.max() == 1
     assert np.count_nonzero(found) == 25
+
+
+def _striped(amplitude: float = 0.45) -> tuple[np.ndarray, np.ndarray]:
+    """True labels, and their maps with stripes of 2 px in distance and boundary."""
+    labels = _touching()
+    maps, _ = training_maps(labels)
+    stripes = amplitude * (np.arange(labels.shape[1]) % 2).astype(np.float32)
+    maps[..., 1] = np.clip(maps[..., 1] + stripes, 0, 1)
+    maps[..., 2] = np.clip(maps[..., 2] - stripes, 0, 1)
+    return labels, maps
+
+
+def test_smoothing_joins_seeds_that_stripes_have_split() -> None:
+    labels, maps = _striped()
+    split = labels_from_maps(maps, seed_distance_min=0.2)
+    assert split.max() > 2 * labels.max()
+    joined = labels_from_maps(maps, seed_distance_min=0.2, smooth_px=1.0)
+    assert joined.max() == labels.max()
+    assert evaluate_labels(labels, joined).ap[0] == 1.0
+    np.testing.assert_array_equal(joined > 0, split > 0)  # outlines stay
+
+
+def test_smoothing_equals_a_naive_convolution_of_two_maps() -> None:
+    _, maps = _striped(0.3)
+    sigma_px, reach = 0.7, 3  # SciPy cuts the kernel at 4 sigma, rounded
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_px) ** 2)
+    kernel /= kernel.sum()
+    smooth = maps.copy()
+    height, width = maps.shape[:2]
+    for k in (1, 2):
+        padded = np.pad(maps[..., k], reach, mode="symmetric")
+        rows = sum(w * padded[i : i + height] for i, w in enumerate(kernel))
+        smooth[..., k] = sum(w * rows[:, i : i + width] for i, w in enumerate(kernel))
+    expected = labels_from_maps(smooth, seed_distance_min=0.3)
+    assert expected.max() != labels_from_maps(maps, seed_distance_min=0.3).max()
+    found = labels_from_maps(maps, seed_distance_min=0.3, smooth_px=sigma_px)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_no_smoothing_and_no_score_is_the_default() -> None:
+    _, maps = _striped()
+    before = maps.copy()
+    expected = labels_from_maps(maps)
+    np.testing.assert_array_equal(labels_from_maps(maps, smooth_px=0.0, score_min=0.0), expected)
+    labels_from_maps(maps, smooth_px=2.0, score_min=0.9)
+    np.testing.assert_array_equal(maps, before)  # nothing is written into the input
+    with pytest.raises(ValueError, match="smooth_px must not be negative, found -1"):
+        labels_from_maps(maps, smooth_px=-1.0)
+
+
+def test_unsure_nuclei_are_dropped_by_their_mean_foreground() -> None:
+    labels = _touching()
+    foreground = (labels > 0) * np.linspace(0.5, 1.0, labels.shape[1], dtype=np.float32)
+    means = [np.mean([v for v, k in zip(foreground.flat, labels.flat, strict=True) if k == i])
+             for i in range(1, 5)]  # fmt: skip
+    limit = float(np.sort(means)[1] + np.sort(means)[2]) / 2
+    keep = 1 + np.flatnonzero(np.array(means) >= limit)
+    assert keep.size == 2
+    expected = np.where(np.isin(labels, keep), labels, 0)
+    np.testing.assert_array_equal(drop_unsure(labels, foreground, limit), expected)
+    assert not drop_unsure(np.zeros((3, 4), np.int32), foreground[:3, :4], 0.5).any()
+
+    maps, _ = training_maps(labels)
+    maps[..., 0] = foreground
+    found = labels_from_maps(maps, score_min=limit)
+    assert sorted(np.unique(labels[found > 0])) == keep.tolist()
+    assert found.max() == 2  # numbered without gaps
 
 
 def test_empty_maps_and_small_objects() -> None:

@@ -74,7 +74,7 @@ def test_ids_out_of_range():
     assert overlap_table(a - 1, b, max_instances=3).sum() == 1
     with pytest.raises(ValueError, match=r"first label image .*\[0, 3\), found 0 to 5"):
         overlap_table_host(a, b, max_instances=3)
-    with pytest.raises(ValueError, match="not be negative"):
+    with pytest.raises(ValueError, match="second image must hold labels >= 0, found -1"):
         overlap_pairs_host(a, b - 1)
 
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from cellml.report.tta_study import ERROR_COLOURS, EpochScores, draw_epochs, error_map
+from cellml.report import tta_study
+from cellml.report.tta_study import (
+    ERROR_COLOURS,
+    EpochScores,
+    draw_deltas,
+    draw_epochs,
+    error_map,
+)
 
 
 def test_error_map_has_one_colour_per_kind_of_pixel():
@@ -39,6 +46,30 @@ def test_epochs_with_a_wild_image(tmp_path, n_epochs):
     for words in ("augmented", "plain", "mean IoU", "change of IoU by TTA"):
         assert words in text
     assert (tmp_path / "a.b.png").exists()
+
+
+def test_deltas_show_mean_and_median_of_every_checkpoint(tmp_path, monkeypatch):
+    """Dashed lines lie at the means, solid ones at the medians; every image is a point."""
+    figures = []
+    monkeypatch.setattr(tta_study, "_save", lambda figure, stem: figures.append(figure))
+    deltas = [np.array([-0.1, 0.0, 0.4]), np.array([]), np.array([0.02, 0.05, 0.05, -0.3])]
+    group = group_of([1, 2, 9], deltas)
+    draw_deltas([group, group._replace(group="plain")], tmp_path / "a", score="mAP_DSB")
+    for axis in figures[0].axes:
+        lines = [line for line in axis.lines if len(set(line.get_ydata())) == 1][1:]  # without 0
+        heights = {style: [] for style in ("-", "--")}
+        for line in lines:
+            style = "--" if line.get_linestyle() == "--" else "-"
+            heights[style].append(line.get_ydata()[0])
+        np.testing.assert_allclose(heights["--"], [0.1, -0.045])
+        np.testing.assert_allclose(heights["-"], [0.0, 0.035])
+        points = np.concatenate([np.asarray(dots.get_offsets()) for dots in axis.collections])
+        assert len(points) == 7
+        np.testing.assert_array_equal(np.sort(points[points[:, 0] < 1, 1]), deltas[0])
+        assert [text.get_text().split("\n")[0] for text in axis.get_xticklabels()] == [
+            "1", "2", "9",
+        ]  # fmt: skip
+    assert "25% worse" in figures[0].axes[0].get_xticklabels()[2].get_text()
 
 
 def test_equal_results_give_equal_files(tmp_path):

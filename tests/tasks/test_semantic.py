@@ -1,5 +1,6 @@
 """The U-Net task: padding, learning, saving; whole images of any size."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from cellml.ops.instance_maps import training_maps
 from cellml.ops.intensity import intensity_limits, normalise
 from cellml.tasks.semantic import (
     Segmenter,
     SegmenterSpec,
+    labels_from_maps,
     load_segmenter,
     make_task,
     predict_maps,
@@ -108,6 +111,32 @@ def test_spec_survives_json(segmenter: Segmenter) -> None:
 
     text = json.dumps(segmenter.spec.to_json())
     assert SegmenterSpec.from_json(json.loads(text)) == segmenter.spec
+
+
+def test_spec_of_an_earlier_version_gives_the_labels_it_gave() -> None:
+    fields = SPEC.to_json()
+    del fields["smooth_px"], fields["score_min"]
+    assert SegmenterSpec.from_json(fields) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("foreground_min", 0.8),
+        ("seed_distance_min", 0.6),
+        ("seed_boundary_max", 0.2),
+        ("area_min_px", 90),
+        ("smooth_px", 2.0),
+        ("score_min", 0.7),
+    ],
+)
+def test_every_threshold_of_the_spec_reaches_post_processing(field: str, value: float) -> None:
+    noise = np.random.default_rng(4).uniform(0, 1, (60, 70, 3))
+    maps = gaussian_filter(noise, (2, 2, 0)).astype(np.float32)
+    maps = (maps - maps.min()) / (maps.max() - maps.min())
+    before = labels_from_maps(maps, SPEC)
+    after = labels_from_maps(maps, dataclasses.replace(SPEC, **{field: value}))
+    assert not np.array_equal(before, after)
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3), (50, 37, 1), (64, 65, 3), (8, 9, 1)])

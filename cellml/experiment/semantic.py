@@ -1,17 +1,16 @@
-"""Joins a config's data, task and training. Behind `cellml train` and `launch/train.py`."""
+"""Training of a U-Net: what a config with `task = "semantic"` describes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from cellml.data.augmentation import AugmentationOptions
-from cellml.data.batching import MapRecipe, Record, evaluation_batches, training_batches
-from cellml.data.dissertation import SixCopies, SquarePieces
-from cellml.datasets import load_source
+from cellml.data.batching import MapRecipe, evaluation_batches, training_batches
+from cellml.experiment.segmentation_data import sources
+from cellml.experiment.steps import step_counts
 from cellml.tasks.semantic import (
     Segmenter,
     SegmenterSpec,
@@ -41,17 +40,6 @@ def segmenter_spec(config: ConfigDict) -> SegmenterSpec:
         percentiles=(float(low), float(high)),
         diameter_px=float(model.diameter_px),
     )
-
-
-def sources(config: ConfigDict) -> tuple[Sequence[Record], Sequence[Record]]:
-    """Training and evaluation records, cut and copied as the config's `data` says."""
-    data = config.data
-    where = {"data_dir": data.data_dir, "manual_dir": data.manual_dir, **data.get("options", {})}
-    train: Sequence[Record] = load_source(data.name, data.train_split, **where)
-    evaluation: Sequence[Record] = load_source(data.name, data.eval_split, **where)
-    if side_px := data.get("square_px", 0):
-        train, evaluation = (SquarePieces(s, side_px=side_px) for s in (train, evaluation))
-    return (SixCopies(train) if data.get("six_copies", False) else train), evaluation
 
 
 def train_semantic(config: ConfigDict, workdir: Path) -> TrainState:
@@ -107,39 +95,3 @@ def train_semantic(config: ConfigDict, workdir: Path) -> TrainState:
         ema_decay=config.train.ema_decay,
         **step_counts(config.train, n_examples=len(train_source)),
     )
-
-
-def step_counts(train: ConfigDict, *, n_examples: int) -> dict[str, Any]:
-    """Lengths in optimiser steps, from a config that gives them in steps or in epochs.
-
-    Args:
-      train: `steps`, `eval_every` and `checkpoint_every`; or `epochs`, `eval_every_epochs` and
-        `checkpoint_every_epochs`, with an optional `max_steps`.
-      n_examples: Examples an epoch.
-    Returns:
-      `steps`, `eval_every` and `checkpoint_every`, as `fit` takes them.
-    """
-    if "epochs" not in train:
-        return {name: int(train[name]) for name in ("steps", "eval_every", "checkpoint_every")}
-    epoch = -(-n_examples // train.batch_size)
-    steps = min(train.epochs * epoch, train.get("max_steps", 0) or train.epochs * epoch)
-    return {
-        "steps": steps,
-        "eval_every": train.eval_every_epochs * epoch,
-        "checkpoint_every": train.checkpoint_every_epochs * epoch,
-    }
-
-
-RUNS: Mapping[str, Callable[[ConfigDict, Path], TrainState]] = {"semantic": train_semantic}
-"""What a config's `task` may name."""
-
-
-def run(config: ConfigDict, workdir: str | Path) -> TrainState:
-    """Trains what the config describes, everything it writes below `workdir`.
-
-    Raises:
-      ValueError: Unknown task; the message lists the known ones.
-    """
-    if config.task not in RUNS:
-        raise ValueError(f"config.task: unknown {config.task!r}; known: {', '.join(RUNS)}")
-    return RUNS[config.task](config, Path(workdir))

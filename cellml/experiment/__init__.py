@@ -1,0 +1,30 @@
+"""Joins a config's data, task and training. Behind `cellml train` and `launch/train.py`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from cellml.experiment.instances import train_instances
+from cellml.experiment.semantic import train_semantic
+from cellml.experiment.steps import step_counts
+from cellml.train.state import TrainState
+
+__all__ = ["RUNS", "run", "step_counts"]
+
+RUNS: Mapping[str, Callable[[ConfigDict, Path], TrainState]] = {
+    "semantic": train_semantic,
+    "instances": train_instances,
+}
+"""What a config's `task` may name."""
+
+
+def run(config: ConfigDict, workdir: str | Path) -> TrainState:
+    """Trains what the config describes, everything it writes below `workdir`.
+
+    Raises:
+      ValueError: Unknown task; the message lists the known ones.
+    """
+    if config.task not in RUNS:
+        raise ValueError(f"config.task: unknown {config.task!r}; known: {', '.join(RUNS)}")
+    return RUNS[config.task](config, Path(workdir))
