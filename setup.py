@@ -30,6 +30,7 @@ INSTALL_REQUIRES = [
     "jaxtyping>=0.3.3",
     "ml_collections>=1.1",
     "safetensors>=0.5",
+    "h5py>=3.12",  # Keras weights
     # data
     "tensorflow-datasets>=4.9.9",
     "importlib_resources>=6.4",  # imported by tensorflow-datasets, which does not declare it

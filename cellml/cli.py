@@ -109,7 +109,8 @@ def segment(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for results.")],
     model: Annotated[
-        str | None, typer.Option(help="A shipped model by name [default: nuclei].")
+        str | None,
+        typer.Option(help="A shipped model by name, or a weights file [default: nuclei]."),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="A weights file of your own, instead of --model.")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cellml.commands.tta_study_scores import foreground_iou
 from cellml.data.writers import write_json
-from cellml.datasets import load_source
+from cellml.datasets import NUCLEI_DATASETS, load_source
 from cellml.errors import UsageError
 from cellml.metrics.bootstrap import paired_bootstrap
 from cellml.metrics.scores import InstanceScores, evaluate_labels, summarise
@@ -144,6 +144,8 @@ def run(
     console = console or Console()
     if unknown := sorted(set(tta) - set(TTA_PRESETS)):
         raise UsageError(f"--tta: unknown {unknown}; known: {', '.join(TTA_PRESETS)}")
+    if data not in NUCLEI_DATASETS:
+        raise UsageError(f"--data: unknown {data!r}; known: {', '.join(NUCLEI_DATASETS)}")
     try:
         loaded = load_nucleus_model(model)
         source = load_source(data, split, data_dir=data_dir, manual_dir=manual_dir)

@@ -210,11 +210,11 @@ def open_source(
     Raises:
       UserError: Neither, or it cannot be read.
     """
-    from cellml.datasets import DATASETS, load_source
+    from cellml.datasets import NUCLEI_DATASETS, load_source
 
-    if data not in DATASETS:
+    if data not in NUCLEI_DATASETS:
         if not Path(data).is_dir():
-            raise UsageError(f"--data {data}: neither {' nor '.join(DATASETS)} nor a folder")
+            raise UsageError(f"--data {data}: neither {' nor '.join(NUCLEI_DATASETS)} nor a folder")
         return FolderSource(data)
     return load_source(data, split, data_dir=data_dir, manual_dir=manual_dir)
 

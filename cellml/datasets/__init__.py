@@ -6,6 +6,8 @@ Data sets and their splits:
   'fluo_15/cv1/train' ... 'fluo_15/cv6/test', 'fluo_30/...', and the same for 'tissue'; what they
   mean is said in `cellml.data.splits`. Each may be narrowed to one modality: 'train[tissue]'.
 * `nuclei_simulated`: 'train', 'validation', 'test', narrowed likewise.
+* `screen_simulated`: 'all' and 'plate/<name>'; its records are fields of a Cell Painting screen,
+  see `cellml.datasets.screen_simulated`.
 
 Data sets are built below `data_dir`, by default `$CELLML_DATA_DIR` or else `./data` in the current
 folder; nothing is written elsewhere.
@@ -22,9 +24,12 @@ from cellml.data.splits import named_splits
 from cellml.datasets.source import RecordSource
 from cellml.errors import UserError
 
-DATASETS = ("dsb2018", "nuclei_simulated")
+NUCLEI_DATASETS = ("dsb2018", "nuclei_simulated")
+"""Their records have image, labels of nuclei, and modality."""
 
-__all__ = ["DATASETS", "RecordSource", "default_data_dir", "load_source"]
+DATASETS = (*NUCLEI_DATASETS, "screen_simulated")
+
+__all__ = ["DATASETS", "NUCLEI_DATASETS", "RecordSource", "default_data_dir", "load_source"]
 
 
 def default_data_dir() -> Path:
@@ -49,7 +54,8 @@ def load_source(
       manual_dir: For dsb2018: folder with the images (see `cellml.data.nuclei_folders`) in place
         of the download. Each state of each folder is a data set of its own.
       **config: For nuclei_simulated: content ('fluorescence', 'fluorescence_16bit', 'histology' or
-        'mixed'), sizes (of the three splits), shape and seed.
+        'mixed'), sizes (of the three splits), shape and seed. For screen_simulated: the attributes
+        of `cellml.data.screen_simulation.ScreenDesign`.
 
     Returns:
       The rows of the split.
@@ -62,8 +68,9 @@ def load_source(
         raise UserError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
     split, modality = _parse(split)
     root = Path(data_dir) if data_dir is not None else default_data_dir()
-    load = _load_dsb2018 if name == "dsb2018" else _load_simulated
-    source = load(split, root.absolute(), manual_dir, config)
+    if modality is not None and name not in NUCLEI_DATASETS:
+        raise UserError(f"{name} has no modalities to choose from: [{modality}]")
+    source = LOADERS[name](split, root.absolute(), manual_dir, config)
     if modality is None:
         return source
     return source.select(case["id"] for case in source.cases if case["modality"] == modality)
@@ -120,6 +127,37 @@ def _load_simulated(split: str, root: Path, manual_dir: str | Path | None, confi
     building.build("nuclei_simulated", folder, config=made)
     cases = building.read_index(folder)[split]
     return RecordSource(folder, split, range(len(cases)), cases)
+
+
+def _load_screen(split: str, root: Path, manual_dir: str | Path | None, config: Any):
+    from cellml.datasets import building
+    from cellml.datasets.screen_simulated import screen_simulated_dataset_builder as builder
+
+    if manual_dir is not None:
+        raise UserError("screen_simulated is rendered, not read: it takes no manual_dir")
+    try:
+        made = builder.make_config(**config)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"screen_simulated: {error}") from error
+    known = builder.split_names(made.design)
+    if split not in known:
+        raise UserError(
+            f"unknown split {split!r} of screen_simulated; known are {', '.join(known)}"
+        )
+    folder = root / "screen_simulated" / "1.0.0" / made.name
+    building.build("screen_simulated", folder, config=made)
+    cases = building.read_index(folder)[builder.STORED]
+    source = RecordSource(folder, builder.STORED, range(len(cases)), cases)
+    if split == "all":
+        return source
+    return source.select(case["id"] for case in cases if split == f"plate/{case['plate']}")
+
+
+LOADERS = {
+    "dsb2018": _load_dsb2018,
+    "nuclei_simulated": _load_simulated,
+    "screen_simulated": _load_screen,
+}
 
 
 def _known_dsb2018_splits() -> list[str]:

@@ -12,10 +12,11 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from cellml.data.nuclei_folders import DataError
@@ -23,6 +24,7 @@ from cellml.data.nuclei_folders import DataError
 BUILDERS = {
     "dsb2018": "cellml.datasets.dsb2018.dsb2018_dataset_builder",
     "nuclei_simulated": "cellml.datasets.nuclei_simulated.nuclei_simulated_dataset_builder",
+    "screen_simulated": "cellml.datasets.screen_simulated.screen_simulated_dataset_builder",
 }
 
 
@@ -78,13 +80,13 @@ def build(
 
 
 def read_index(folder: Path) -> Any:
-    """Returns the index of a built data set; see `cellml.datasets.nuclei_features`."""
+    """Returns the index of a built data set: what its builder says of every record."""
     with _quiet():
         return tfds.builder_from_directory(folder).info.metadata["cases"]
 
 
-def open_split(folder: Path, split: str) -> tuple[Any, list[str]]:
-    """Returns the random-access records of a split and the names of the modalities.
+def open_split(folder: Path, split: str) -> tuple[Any, dict[str, Callable[[Any], Any]]]:
+    """Returns the random-access records of a split, and what makes plain values of their fields.
 
     Raises:
       DataError: The folder holds no data set.
@@ -93,7 +95,20 @@ def open_split(folder: Path, split: str) -> tuple[Any, list[str]]:
         raise DataError(f"{folder}: holds no data set (any more)")
     with _quiet():
         builder = tfds.builder_from_directory(folder)
-        return builder.as_data_source(split=split), builder.info.features["modality"].names
+        plain = {name: _plain(feature) for name, feature in builder.info.features.items()}
+        return builder.as_data_source(split=split), plain
+
+
+def _plain(feature: Any) -> Callable[[Any], Any]:
+    """Classes and texts become strings, other scalars Python numbers, the rest arrays."""
+    if isinstance(feature, tfds.features.ClassLabel):
+        names = feature.names
+        return lambda value: names[int(value)]
+    if isinstance(feature, tfds.features.Text):
+        return lambda value: value.decode() if isinstance(value, bytes) else str(value)
+    if feature.shape == ():
+        return lambda value: np.asarray(value).item()
+    return np.asarray
 
 
 @contextlib.contextmanager

@@ -1,22 +1,21 @@
 """Random access to the records of a data set on disk, without TensorFlow."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-import numpy as np
-
 
 class RecordSource(Sequence[dict[str, Any]]):
-    """Rows of one split of a built data set.
+    """Rows of one split of a built data set; which fields they have, its builder says.
 
     It may be indexed by several threads, and it can be pickled: a copy opens the files anew when it
     is first indexed. grain takes it as a data source.
 
     Attributes:
       folder: Folder of the data set (the one with dataset_info.json).
-      cases: For each row 'id', 'modality', 'group', 'height', 'width' and 'n_nuclei'.
+      cases: For each row what the data set's index says: its 'id' and facts to select by, such as
+        'modality', 'group', 'height', 'width' and 'n_nuclei' of nuclei.
     """
 
     def __init__(
@@ -27,7 +26,7 @@ class RecordSource(Sequence[dict[str, Any]]):
         self.cases = list(cases)
         self._stored_split = stored_split
         self._rows = [int(row) for row in rows]
-        self._opened: tuple[Any, list[str]] | None = None
+        self._opened: tuple[Any, dict[str, Callable[[Any], Any]]] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -43,7 +42,8 @@ class RecordSource(Sequence[dict[str, Any]]):
         """Returns one record.
 
         Returns:
-          id, modality and group (str), image (h, w, c) uint8 or uint16, labels (h, w) uint16.
+          Texts and classes as str, arrays as NumPy arrays. Of nuclei: id, modality and group (str),
+          image (h, w, c) uint8 or uint16, labels (h, w) uint16.
 
         Raises:
           IndexError: No such row.
@@ -51,15 +51,9 @@ class RecordSource(Sequence[dict[str, Any]]):
         row = index.__index__()
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
-        records, modalities = self._open()
+        records, plain = self._open()
         record = records[self._rows[row]]
-        return {
-            "id": _text(record["id"]),
-            "image": np.asarray(record["image"]),
-            "labels": np.asarray(record["labels"]),
-            "modality": modalities[int(record["modality"])],
-            "group": _text(record["group"]),
-        }
+        return {name: convert(record[name]) for name, convert in plain.items()}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yields the records in order."""
@@ -92,14 +86,10 @@ class RecordSource(Sequence[dict[str, Any]]):
         """Returns number of rows and folder."""
         return f"RecordSource({len(self)} rows of {self.folder})"
 
-    def _open(self) -> tuple[Any, list[str]]:
+    def _open(self) -> tuple[Any, dict[str, Callable[[Any], Any]]]:
         with self._lock:
             if self._opened is None:
                 from cellml.datasets.building import open_split  # tfds is slow to import
 
                 self._opened = open_split(self.folder, self._stored_split)
             return self._opened
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -114,9 +114,7 @@ def _depthwise(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
     )
 
 
-def _forward(
-    x: Array, kernel: Array, stride: int, pads: Pads
-) -> tuple[Array, tuple[Array, Array]]:
+def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
     return _depthwise(x, kernel, stride, pads), (x, kernel)
 
 
@@ -141,7 +139,9 @@ _depthwise.defvjp(_forward, _backward)
 def _pad(x: Array, pads: Pads) -> Array:
     """Pads with zeros in memory: inside the loop over taps, every read would be a comparison."""
     if any(n for pair in pads for n in pair):
-        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((a, b, 0) for a, b in pads), (0, 0, 0)))
+        x = lax.pad(
+            x, jnp.zeros((), x.dtype), ((0, 0, 0), *((a, b, 0) for a, b in pads), (0, 0, 0))
+        )
     return lax.optimization_barrier(x)
 
 

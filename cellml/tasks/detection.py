@@ -48,7 +48,16 @@ class Detections(NamedTuple):
 
 
 def network(settings: MaskRCNNSettings, variables: Variables, x: Any, part: str) -> Any:
-    """Runs one part of the network: `pyramid`, `propose`, `classify` or `masks`."""
+    """Runs one part of the network.
+
+    Args:
+      settings: Static.
+      variables: Parameter tree of `MaskRCNN`.
+      x: What the part takes.
+      part: `"pyramid"`, `"propose"`, `"classify"` or `"masks"`.
+    Returns:
+      What the method of that name of `MaskRCNN` gives.
+    """
     return MaskRCNN(settings).apply(variables, x, method=part)
 
 
@@ -131,7 +140,17 @@ def pool(
     *,
     size: int,
 ) -> Float[Array, "m s s c"]:
-    """Features of the regions of all images, one region after the other (m = b r)."""
+    """Features of the regions of all images, one region after the other (m = b r).
+
+    Args:
+      pyramid: P2 to P6; P6 is not pooled from.
+      boxes: Regions in px of the image that the network saw.
+      image_shape: Its height and width.
+      settings: Way of pooling.
+      size: Side of the result.
+    Returns:
+      One square of features a region.
+    """
 
     def one(levels: tuple[Array, ...], boxes: Float[Array, "r 4"]) -> Float[Array, "r s s c"]:
         return pool_pyramid(

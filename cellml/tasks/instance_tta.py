@@ -14,8 +14,8 @@ from jaxtyping import Float, Int, Shaped
 from cellml.tasks.detections_host import Instances
 from cellml.tta import Transform, deaugment_labels, merge_instances_host, resolve_transforms
 
-SegmentOne = Callable[[Float[np.ndarray, "h w c"]], Instances]
-"""Normalised image to its objects; see `cellml.tasks.instances.segment_images`."""
+SegmentMany = Callable[[Float[np.ndarray, "b h w c"]], Sequence[Instances]]
+"""Normalised images of one size to the objects of each; `cellml.tasks.instances.segment_images`."""
 
 
 class InstanceVersions(NamedTuple):
@@ -46,19 +46,27 @@ class MergedInstances(NamedTuple):
     mean_iou: Float[np.ndarray, " n"]
 
 
+def one_by_one(segment_one: Callable[[Float[np.ndarray, "h w c"]], Instances]) -> SegmentMany:
+    """A function of one image as one of several."""
+    return lambda images: [segment_one(image) for image in images]
+
+
 def predict_versions(
-    segment_one: SegmentOne,
+    segment_many: SegmentMany,
     image: Shaped[np.ndarray, "h w c"],
     transforms: str | Sequence[Transform] = "d4",
+    *,
+    chunk: int | None = None,
 ) -> InstanceVersions:
-    """Segments every transformed copy of an image and turns the results back.
+    """Segments the transformed copies of an image as batches and turns the results back.
 
     Args:
-      segment_one: Image to labels and probability of the same height and width. It meets both
+      segment_many: Images to labels and probabilities of the same height and width. It meets both
         orientations of an image that is not square, so a padded image has both sides in multiples
         of the network's stride.
       image: One image, as the model takes it.
       transforms: A preset of `cellml.tta`, or transforms.
+      chunk: Copies segmented at once; None for all of one shape.
 
     Returns:
       One version a transform, in their order.
@@ -67,18 +75,27 @@ def predict_versions(
       ValueError: Unknown preset, or the model changed height or width.
     """
     chosen = resolve_transforms(transforms)
+    square = image.shape[0] == image.shape[1]
+    found: dict[int, Instances] = {}
+    for sideways in (False, True):  # the two shapes of the copies
+        rows = [i for i, t in enumerate(chosen) if (t.transpose and not square) == sideways]
+        step = chunk or max(1, len(rows))
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            views = np.stack([chosen[i].apply(image) for i in part])
+            found |= zip(part, segment_many(views), strict=True)
     labels, probabilities = [], []
-    for transform in chosen:
-        view = np.ascontiguousarray(transform.apply(image))
-        found = segment_one(view)
-        for name, array in (("labels", found.labels), ("probability", found.probability)):
-            if array.shape != view.shape[:2]:
+    for i, transform in enumerate(chosen):
+        expected = image.shape[1::-1] if transform.transpose else image.shape[:2]
+        for name, array in (("labels", found[i].labels), ("probability", found[i].probability)):
+            if array.shape != expected:
                 raise ValueError(
                     f"{name} of the {transform.name} copy: shape {array.shape} found, "
-                    f"{view.shape[:2]} expected as of the image"
+                    f"{expected} expected as of the image"
                 )
-        labels.append(np.asarray(found.labels))
-        probabilities.append(transform.inverse.apply(np.asarray(found.probability), axes=(-2, -1)))
+        labels.append(np.asarray(found[i].labels))
+        probability = np.asarray(found[i].probability)
+        probabilities.append(transform.inverse.apply(probability, axes=(-2, -1)))
     return InstanceVersions(
         np.asarray(deaugment_labels(labels, chosen)).astype(np.int32),
         np.stack(probabilities).astype(np.float32),

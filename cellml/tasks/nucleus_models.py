@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -18,7 +19,7 @@ from cellml.ops.tiles import bucket, pad_reflect
 from cellml.tasks.detections_host import Instances
 from cellml.tasks.instance_tta import (
     InstanceVersions,
-    SegmentOne,
+    SegmentMany,
     merge_versions,
     predict_versions,
 )
@@ -31,7 +32,7 @@ from cellml.tasks.instances import (
 from cellml.tasks.semantic import Segmenter, labels_from_maps, load_segmenter
 from cellml.tasks.whole_image import stack_predictor
 from cellml.weights.registry import resolve_model
-from cellml.weights.store import load_weights
+from cellml.weights.store import read_description
 
 
 class Found(NamedTuple):
@@ -108,7 +109,7 @@ def load_nucleus_model(name_or_path: str | Path) -> NucleusModel:
       FileNotFoundError: A path that leads nowhere.
     """
     path = resolve_model(name_or_path)
-    kind = load_weights(path)[1].get("kind")
+    kind = read_description(path).get("kind")
     if kind == "segmenter":
         return from_segmenter(load_segmenter(path))
     if kind == KIND:
@@ -180,13 +181,16 @@ def from_instance_segmenter(segmenter: InstanceSegmenter) -> NucleusModel:
     """
     spec = segmenter.spec
 
-    def segment_one(image: Float[np.ndarray, "h w c"]) -> Instances:
-        return segment_images(segmenter, image[None])[0]
+    def segment_many(images: Float[np.ndarray, "b h w c"]) -> list[Instances]:
+        # a CPU gains nothing by a batch and would compile another program for it
+        if jax.default_backend() == "cpu":
+            return [segment_images(segmenter, image[None])[0] for image in images]
+        return segment_images(segmenter, images)
 
     return NucleusModel(
         name=spec.name,
         kind=KIND,
-        predict=instance_copies(segment_one),
+        predict=instance_copies(segment_many),
         percentiles=spec.percentiles,
         diameter_px=spec.diameter_px,
         stride=spec.stride,
@@ -194,14 +198,14 @@ def from_instance_segmenter(segmenter: InstanceSegmenter) -> NucleusModel:
     )
 
 
-def instance_copies(segment_one: SegmentOne) -> PredictCopies:
+def instance_copies(segment_many: SegmentMany) -> PredictCopies:
     """The `predict` of a model that finds objects one by one.
 
     Args:
-      segment_one: See `cellml.tasks.instance_tta.predict_versions`.
+      segment_many: See `cellml.tasks.instance_tta.predict_versions`.
 
     Returns:
-      See `NucleusModel.predict`. Copies are predicted one after the other, whatever `chunk` says.
+      See `NucleusModel.predict`.
     """
 
     def predict(
@@ -210,7 +214,7 @@ def instance_copies(segment_one: SegmentOne) -> PredictCopies:
         transforms: str,
         chunk: int | None,
     ) -> Copies:
-        versions = predict_versions(segment_one, image, transforms)
+        versions = predict_versions(segment_many, image, transforms, chunk=chunk)
         # Without the padding: what was found there has no vote.
         inside = (slice(None), slice(seen[0]), slice(seen[1]))
         return copies_of_labels(versions.labels[inside], versions.probability[inside])

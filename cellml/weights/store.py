@@ -3,11 +3,12 @@
 Arrays may be stored in float16, which halves a model that ships; they load as float32.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,28 +69,42 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
       FileNotFoundError: There is no such file.
       ValueError: The file is not a cellml weights file, is cut short, or is of a later version.
     """
+    with _opened(path) as (file, description):
+        flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tree = {
+        name: jnp.asarray(a, jnp.float32) if np.issubdtype(a.dtype, np.floating) else jnp.asarray(a)
+        for name, a in flat.items()
+    }
+    return unflatten_dict(tree, sep="/"), description
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """The description alone, without reading the arrays; errors as of `load_weights`."""
+    with _opened(path) as (_, description):
+        return description
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """An open weights file of ours, and its description."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights file")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata.get("format") != "cellml":
+                raise ValueError(f"{path}: a safetensors file, but not one written by cellml")
+            if int(metadata["version"]) > FORMAT_VERSION:
+                raise ValueError(
+                    f"{path}: format version {metadata['version']}, this cellml reads "
+                    f"{FORMAT_VERSION}"
+                )
+            yield file, json.loads(metadata["description"])
     except SafetensorError as error:
         raise ValueError(
             f"{path}: expected a cellml weights file (.safetensors), found {error}"
         ) from error
-    if metadata.get("format") != "cellml":
-        raise ValueError(f"{path}: a safetensors file, but not one written by cellml")
-    if int(metadata["version"]) > FORMAT_VERSION:
-        raise ValueError(
-            f"{path}: format version {metadata['version']}, this cellml reads {FORMAT_VERSION}"
-        )
-    tree = {
-        name: jnp.asarray(a, jnp.float32) if np.issubdtype(a.dtype, np.floating) else jnp.asarray(a)
-        for name, a in flat.items()
-    }
-    return unflatten_dict(tree, sep="/"), json.loads(metadata["description"])
 
 
 def file_sha256(path: str | Path) -> str:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +70,7 @@ def imported_by(start_python) -> Callable[[str], set[str]]:
 def tiny_weights(tmp_path_factory) -> Callable[..., Path]:
     """Writes an untrained U-Net of few parameters: `tiny_weights(**fields of the spec)`."""
 
-    def write(**fields: object) -> Path:
+    def write(**fields: Any) -> Path:
         spec = SegmenterSpec(name="tiny", model=(("filters", (4, 8)),), **fields)
         variables = spec.unet().init(jax.random.key(3), jnp.zeros((1, 64, 64, 3), jnp.float32))
         path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"

@@ -5,6 +5,7 @@ from scipy import ndimage
 
 from cellml.commands.predictor import Predictor, Region
 from cellml.tasks.detections_host import Instances
+from cellml.tasks.instance_tta import one_by_one
 from cellml.tasks.nucleus_models import NucleusModel, instance_copies
 
 
@@ -42,7 +43,7 @@ def fake_instance_model(segment_one=bright_objects) -> NucleusModel:
     return NucleusModel(
         name="fake-instances",
         kind="instance_segmenter",
-        predict=instance_copies(segment_one),
+        predict=instance_copies(one_by_one(segment_one)),
         percentiles=(0.0, 100.0),
         diameter_px=20.0,
         stride=16,

@@ -374,7 +374,7 @@ def test_command_line_refuses(tmp_path, capsys):
     assert "--group" in capsys.readouterr().err
     (tmp_path / "a.safetensors").write_bytes(b"cut short")
     group = ["--group", f"a={tmp_path / 'a.safetensors'}"]
-    with pytest.raises(UsageError, match="neither dsb2018 nor .* nor a folder"):
+    with pytest.raises(UsageError, match=r"neither dsb2018 nor .* nor a folder"):
         tta_study.main([*out, *group, "--data", str(tmp_path / "none")])
     with pytest.raises(UsageError, match="at least 1 expected"):
         tta_study.main([*out, *group, "--limit", "0"])

@@ -7,7 +7,12 @@ import pytest
 from scipy import ndimage
 
 from cellml.tasks.detections_host import Instances
-from cellml.tasks.instance_tta import InstanceVersions, merge_versions, predict_versions
+from cellml.tasks.instance_tta import (
+    InstanceVersions,
+    merge_versions,
+    one_by_one,
+    predict_versions,
+)
 from cellml.tasks.nucleus_models import copies_of_labels, instance_copies, predict_image
 from cellml.tta import PRESETS, TRANSFORMS, merge_instances_host
 from tests.cli.fake_model import bright_objects, fake_instance_model
@@ -32,7 +37,7 @@ def without_bottom_half(image):
 
 @pytest.mark.parametrize("preset", ["none", "dissertation6", "d4"])
 def test_versions_of_an_equivariant_model_are_equal_up_to_ids(image, preset):
-    versions = predict_versions(bright_objects, image, preset)
+    versions = predict_versions(one_by_one(bright_objects), image, preset)
     assert versions.labels.shape == (len(PRESETS[preset]), 32, 48)
     truth = ndimage.label(image[..., 0] > 0.5)[0]
     for labels, probability in zip(versions.labels, versions.probability, strict=True):
@@ -52,7 +57,7 @@ def test_each_version_is_the_inverse_of_what_its_own_copy_gave(image):
         labels[:5, :7] = 1  # the top left corner of whatever is shown
         return Instances(labels, np.ones(1, np.float32), labels.astype(np.float32) / 2)
 
-    versions = predict_versions(corner, image, "d4")
+    versions = predict_versions(one_by_one(corner), image, "d4")
     expected = {
         "identity": (slice(0, 5), slice(0, 7)),
         "hflip": (slice(0, 5), slice(41, 48)),
@@ -74,7 +79,7 @@ def test_vote_shares_of_a_model_that_sees_the_upper_half_only():
     """An object in the upper third is shown in the upper half by 2 of 4 rotations and so on."""
     pixels = np.zeros((48, 48, 3), np.float32)
     pixels[2:9, 20:28] = 1.0  # top, horizontally central
-    versions = predict_versions(without_bottom_half, pixels, "d4")
+    versions = predict_versions(one_by_one(without_bottom_half), pixels, "d4")
     present = [bool(labels.any()) for labels in versions.labels]
     # turned to the left or right edge, its centre lies on the border between the halves: cut
     area = [int((labels > 0).sum()) for labels in versions.labels]
@@ -111,7 +116,7 @@ def test_nothing_found_gives_nothing(image):
         labels = np.zeros(view.shape[:2], np.int32)
         return Instances(labels, np.zeros(0, np.float32), labels.astype(np.float32))
 
-    merged = merge_versions(predict_versions(blind, image, "d4"))
+    merged = merge_versions(predict_versions(one_by_one(blind), image, "d4"))
     assert merged.labels.max() == 0
     assert merged.vote_share.shape == merged.mean_iou.shape == (0,)
 
@@ -123,14 +128,14 @@ def test_a_model_that_changes_the_shape_is_named(image, which):
         return found._replace(**{which: getattr(found, which)[:-1]})
 
     with pytest.raises(ValueError, match=rf"{which} of the identity copy: shape \(31, 48\)"):
-        predict_versions(cropping, image, "d4")
+        predict_versions(one_by_one(cropping), image, "d4")
     with pytest.raises(ValueError, match="unknown TTA preset 'all'"):
-        predict_versions(bright_objects, image, "all")
+        predict_versions(one_by_one(bright_objects), image, "all")
 
 
 def test_padding_does_not_vote(image):
     """Objects that touch the border are mirrored into the padding, which is cut before merging."""
-    found = instance_copies(bright_objects)(image, (20, 33), "d4", None)
+    found = instance_copies(one_by_one(bright_objects))(image, (20, 33), "d4", None)
     assert found.probability.shape == (8, 20, 33)
     merged = found.merge(range(8))
     np.testing.assert_array_equal(merged.labels > 0, image[:20, :33, 0] > 0.5)
@@ -157,3 +162,20 @@ def test_labels_alone_give_probabilities_of_0_and_1():
     found = copies.merge([0, 1])
     assert found.labels.max() == 1
     assert (found.labels > 0).sum() == 6
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3])
+def test_copies_come_in_batches_of_one_shape_and_at_most_the_chunk(image, chunk):
+    seen = []
+
+    def watched(images):
+        seen.append(images.shape[:3])
+        return [bright_objects(view) for view in images]
+
+    found = predict_versions(watched, image, "d4", chunk=chunk)
+    expected = predict_versions(one_by_one(bright_objects), image, "d4")
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.probability, expected.probability)
+    assert sum(n for n, *_ in seen) == 8
+    assert {tuple(shape) for _, *shape in seen} == {(32, 48), (48, 32)}
+    assert max(n for n, *_ in seen) == (chunk or 4)
