@@ -1,6 +1,7 @@
 """Settings for all tests: strict numbers, eight CPU devices, run-time type checks, shared data."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from cellml import platform
@@ -24,6 +25,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("cellml", "beartype.beartype")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs() -> Iterator[None]:
+    """Compiled programs of one file are of no use to the next and would fill the memory."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from cellml.datasets import load_source
 from cellml.demo.fields import MODALITIES, data_options
 from cellml.demo.nuclei import PREDICTION_KEY, SCALE_BAR_PX, TRUTH_KEY
 from cellml.demo.settings import DemoRun, DemoSize, Stopwatch
+from cellml.experiment.semantic import segmenter_spec
 from cellml.metrics import evaluate_labels, summarise
 from cellml.models.unet import count_parameters
 from cellml.report import charts, theme
@@ -186,7 +187,7 @@ def with_evaluation_loss(config: ConfigDict, records: Sequence[dict]) -> list[di
     Returns:
       The records; those of an evaluation with `eval/loss`, weighted as in training.
     """
-    spec = experiment.segmenter_spec(config)
+    spec = segmenter_spec(config)
     weights = make_task(spec, dice_weight=config.loss.dice_weight).weights
     return [
         {**r, "eval/loss": sum(w * r[f"eval/{name}"] for name, w in weights.items())}
@@ -198,7 +199,7 @@ def with_evaluation_loss(config: ConfigDict, records: Sequence[dict]) -> list[di
 
 def _untrained(config: ConfigDict) -> Segmenter:
     """The network of step 0, with the parameters that the training began with."""
-    spec = experiment.segmenter_spec(config)
+    spec = segmenter_spec(config)
     side = config.augmentation.crop_px
     # As `cellml.train.loop.fit` splits the seed.
     init_key, _ = jax.random.split(jax.random.key(config.seed))

@@ -1,12 +1,14 @@
 """Masks pasted into label images: place, resampling, who wins an overlap, degenerate boxes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from cellml.tasks.detections_host import paste
 
 
-def _paste(boxes: list[list[float]], scores: list[float], **options):
+def _paste(boxes: Sequence[Sequence[float]], scores: Sequence[float], **options):
     n = len(boxes)
     masks = np.ones((n, 4, 4), np.float32)
     given = options.pop("masks", masks)
