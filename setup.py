@@ -64,7 +64,14 @@ NOTEBOOKS = ["ipykernel>=6.29", "jupyterlab>=4.3"]
 EXTRAS_REQUIRE = {
     "notebooks": NOTEBOOKS,
     # reference libraries that benchmarks/ compares with; never imported by the package
-    "bench": ["torch>=2.5", "stardist>=0.9", "cellpose>=3.1"],
+    "bench": [
+        "torch>=2.5",
+        "stardist>=0.9",
+        "cellpose>=3.1",
+        "copairs>=0.5",
+        "pycytominer>=1.7.1",
+        "scikit-learn>=1.5",
+    ],
     "dev": [
         "beartype>=0.20",
         "build>=1.2",

@@ -80,7 +80,8 @@ class Inputs:
             centers = centers[objects] + rng.normal(0, 3, (case.n, 2))
             sides = sides[objects] * np.exp(rng.normal(0, 0.15, (case.n, 2)))
         boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=1)
-        self.boxes = boxes.clip(0, case.side - 1).astype(np.float32)
+        # a hair within the last pixel: beyond it crop_and_resize gives 0, grid_sample the border
+        self.boxes = boxes.clip(0, case.side - 1.001).astype(np.float32)
         self.scores = rng.permutation(case.n).astype(np.float32)
         c, size = case.channels, case.size
         self.features = rng.normal(size=(case.side, case.side, c)).astype(np.float32)

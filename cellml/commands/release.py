@@ -30,9 +30,9 @@ from cellml.tasks.whole_image import predict_stack
 from cellml.weights.store import file_sha256, load_weights
 
 GRID: Mapping[str, Sequence[float]] = {
-    "foreground_min": (0.4, 0.45, 0.5, 0.55, 0.6),
-    "seed_distance_min": (0.1, 0.15, 0.2, 0.3),
-    "seed_boundary_max": (0.35, 0.4, 0.45, 0.5, 0.6),
+    "foreground_min": (0.4, 0.5, 0.6),
+    "seed_distance_min": (0.1, 0.2, 0.3, 0.4),
+    "seed_boundary_max": (0.4, 0.5, 0.6),
     "area_min_px": (12, 20, 30, 40),
     "smooth_px": (0.0, 0.5, 0.7, 1.0, 1.5),
     "score_min": (0.0, 0.7, 0.75, 0.8, 0.85),
@@ -126,8 +126,9 @@ def tune_thresholds(
     wanted: Sequence[str],
     *,
     grid: Mapping[str, Sequence[float]] = GRID,
+    modality_weights: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Finds thresholds with a high mean over the modalities, one threshold after the other.
+    """Finds thresholds with a high weighted mean over the modalities, one after the other.
 
     Starts from the defaults of `SegmenterSpec` and goes over the grid's fields, setting each to its
     best value while the others stay, until a whole round changes nothing: some 60 trials, where
@@ -138,9 +139,16 @@ def tune_thresholds(
       heads: Names of the maps' last axis.
       wanted: Those that post-processing may use.
       grid: Values to try.
+      modality_weights: Importance of each modality, 0 for those not named; None takes all as
+        equal, however few images a modality has.
     Returns:
       The thresholds, and the scores that they reach.
     """
+    weights = modality_weights or {case.modality: 1.0 for case in cases}
+
+    def worth(scores: Mapping[str, float]) -> float:
+        return sum(weight * scores.get(name, 0.0) for name, weight in weights.items())
+
     tried = {k: v for k, v in grid.items() if NEEDED_HEADS.get(k, set(wanted)) & set(wanted)}
     default = SegmenterSpec()
     best: dict[str, float] = {name: getattr(default, name) for name in grid}
@@ -153,7 +161,7 @@ def tune_thresholds(
                     continue  # what stands was scored already
                 option = {**best, name: value}
                 found = score_cases(cases, heads, wanted, option)
-                if found["mean"] > scores["mean"]:
+                if worth(found) > worth(scores):
                     best, scores = option, found
         if best == before:
             return best, scores
@@ -217,11 +225,14 @@ def main(
     raw = load_segmenter(checkpoint)
     heads = raw.spec.heads
     console.print(f"{checkpoint}: thresholds on {per_modality} training images of each modality")
+    trained = load_weights(checkpoint)[1]["card"]
+    # What the training was weighted by, so that ten images do not decide for hundreds.
+    weights_of = trained["config"]["data"].get("modality_weights")
     cases = predict_cases(raw, train, per_modality=per_modality)
     held_out = predict_cases(raw, validation)
     separation, chosen = [], {}
     for wanted in HEAD_SETS:
-        thresholds, on_train = tune_thresholds(cases, heads, wanted)
+        thresholds, on_train = tune_thresholds(cases, heads, wanted, modality_weights=weights_of)
         on_validation = score_cases(held_out, heads, wanted, thresholds)
         separation.append({"heads": wanted, **thresholds, "train": on_train, **on_validation})
         console.print(wanted, thresholds, on_train, on_validation)
@@ -239,11 +250,11 @@ def main(
         "n_validation": len(validation),
         "data_sha256": {"train": content_hash(train), "validation": content_hash(validation)},
         "per_modality": per_modality,
+        "modality_weights": weights_of,
         "separation": separation,
         "otsu": otsu_scores(validation),
         "validation": scores,
     }
-    trained = load_weights(checkpoint)[1]["card"]
     released = out / f"{name}.safetensors"
     save_segmenter(released, segmenter, card={**trained, **facts}, half=True)
     facts["sha256"] = file_sha256(released)

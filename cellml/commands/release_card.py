@@ -51,6 +51,7 @@ def card_text(facts: Mapping[str, Any]) -> str:
     """
     name, run = facts["name"], facts["run"]
     thresholds = ", ".join(f"`{key}` {value:g}" for key, value in facts["thresholds"].items())
+    weights = ", ".join(f"{k} {v:g}" for k, v in (facts["modality_weights"] or {}).items())
     return f"""# Model card: `{name}`
 
 A U-Net that finds nuclei in fluorescence images, stained tissue sections and grey bright-field
@@ -94,8 +95,9 @@ images:
   crops of 256 x 256 px, {run["hours"]:.1f} hours on two CPU cores that other work shared
   (no GPU was at hand). Log: `{name}_training.jsonl`.
 {run["remarks"]}- Post-processing thresholds ({thresholds}) were chosen on at most
-  {facts["per_modality"]} training images of each modality. Checkpoint: the last one, an exponential
-  moving average; nothing was chosen on validation images.
+  {facts["per_modality"]} training images of each modality, whose scores were weighted
+  ({weights or "all alike"}). Checkpoint: the last one, an exponential moving average. No threshold
+  was chosen on validation images.
 
 ## Limits
 

@@ -153,7 +153,15 @@ def labels_from_maps(
 def drop_unsure(
     labels: Integer[np.ndarray, "h w"], foreground: Float[np.ndarray, "h w"], score_min: float
 ) -> Integer[np.ndarray, "h w"]:
-    """Sets labels to 0 whose mean `foreground` is below `score_min`; the others keep their id."""
+    """Removes nuclei that the network is not sure of; the others keep their label.
+
+    Args:
+      labels: 0 is background.
+      foreground: Probability of every pixel.
+      score_min: Smallest mean probability of a nucleus that stays.
+    Returns:
+      The labels, with 0 in place of those removed.
+    """
     flat = labels.ravel()
     area_px = np.bincount(flat)
     total = np.bincount(flat, weights=foreground.ravel())

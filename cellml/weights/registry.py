@@ -18,7 +18,7 @@ class ShippedModel(NamedTuple):
 MODELS: dict[str, ShippedModel] = {
     "nuclei": ShippedModel(
         file="nuclei.safetensors",
-        sha256="d2f5eaa4c066f74c1ce80aa7a1a7ded490302fd1abe08ca40eebce1205314642",
+        sha256="5ed216756e5d3b27e4c4bbe0e542fcf2a5b17fe02585a8e457c39a48fe425d8a",
         summary="U-Net for nuclei in fluorescence and stained tissue; trained on DSB2018 (CC0)",
     ),
 }

@@ -53,10 +53,29 @@ def test_thresholds_that_are_needed_are_found(cases):
     assert release.score_cases(cases, HEADS, HEADS, {**found, "score_min": 0.0})["mean"] < 0.8
 
 
+def test_modalities_count_by_their_weight(cases, monkeypatch):
+    def score(*arguments):
+        strict = arguments[3]["score_min"] > 0
+        found = {"fluorescence": 0.6, "tissue": 0.3 + 0.2 * strict}
+        found["fluorescence"] -= 0.1 * strict
+        return {**found, "mean": sum(found.values()) / 2}
+
+    monkeypatch.setattr(release, "score_cases", score)
+    for weights, expected in (
+        (None, 0.8),
+        ({"fluorescence": 0.8, "tissue": 0.2}, 0.0),
+        ({"fluorescence": 0.6, "tissue": 0.4, "other": 0.5}, 0.8),
+    ):
+        found, _ = release.tune_thresholds(
+            cases, HEADS, HEADS, grid={"score_min": (0.0, 0.8)}, modality_weights=weights
+        )
+        assert found == {"score_min": expected}
+
+
 def test_thresholds_of_absent_heads_keep_their_default(cases, monkeypatch):
     tried = []
     monkeypatch.setattr(
-        release, "score_cases", lambda *a: tried.append(a[3]) or {"mean": float(len(tried))}
+        release, "score_cases", lambda *a: tried.append(a[3]) or {"tissue": float(len(tried))}
     )
     monkeypatch.setattr(release, "SegmenterSpec", lambda: SegmenterSpec(smooth_px=0.25))
     grid = {"smooth_px": (1.0,), "seed_boundary_max": (0.9,), "area_min_px": (3,)}

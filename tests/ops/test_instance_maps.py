@@ -109,8 +109,8 @@ def test_smoothing_equals_a_naive_convolution_of_two_maps() -> None:
     height, width = maps.shape[:2]
     for k in (1, 2):
         padded = np.pad(maps[..., k], reach, mode="symmetric")
-        rows = sum(w * padded[i : i + height] for i, w in enumerate(kernel))
-        smooth[..., k] = sum(w * rows[:, i : i + width] for i, w in enumerate(kernel))
+        rows = np.sum([w * padded[i : i + height] for i, w in enumerate(kernel)], axis=0)
+        smooth[..., k] = np.sum([w * rows[:, i : i + width] for i, w in enumerate(kernel)], axis=0)
     expected = labels_from_maps(smooth, seed_distance_min=0.3)
     assert expected.max() != labels_from_maps(maps, seed_distance_min=0.3).max()
     found = labels_from_maps(maps, seed_distance_min=0.3, smooth_px=sigma_px)
