@@ -40,7 +40,7 @@ def _lax(x: jax.Array, kernel: jax.Array, *, stride: int, padding: str = "SAME")
         x,
         kernel,
         (stride, stride),
-        "SAME" if padding == "SAME" else sides,
+        "SAME" if padding == "SAME" else sides,  # pyright: ignore[reportArgumentType]
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1],
     )

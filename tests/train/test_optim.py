@@ -160,7 +160,8 @@ def test_decay_leaves_biases_and_norms_alone():
         ({"name": "adam"}, "'learning_rate' is missing"),
         (
             {"name": "adam", "learning_rate": 1.0, "nesterov": True},
-            r"optimizer adam: unknown options \['nesterov'\], known: weight_decay, decay_over_size, b1, b2, eps",
+            r"optimizer adam: unknown options \['nesterov'\], known: weight_decay, "
+            "decay_over_size, b1, b2, eps",
         ),
         (
             {"name": "adam", "learning_rate": 1.0, "schedule": {"name": "cos"}},
