@@ -63,7 +63,7 @@ def same_group(codes: Integer[np.ndarray, " n"]) -> Relation:
 
 
 def shared_labels(
-    labels: Sequence[str | None] | Shaped[np.ndarray, " n"], *, separator: str | None = "|"
+    labels: Sequence[str | float | None] | Shaped[np.ndarray, " n"], *, separator: str | None = "|"
 ) -> Relation:
     """Profiles answer each other if they have at least one label in common.
 
@@ -85,7 +85,7 @@ def shared_labels(
 
 
 def moshkov2024_labels(
-    labels: Sequence[str | None] | Shaped[np.ndarray, " n"], *, separator: str = "|"
+    labels: Sequence[str | float | None] | Shaped[np.ndarray, " n"], *, separator: str = "|"
 ) -> Relation:
     """Matches mechanisms as the published notebooks did, their slip included.
 
