@@ -57,6 +57,11 @@ INSTALL_REQUIRES = [
     "markupsafe>=3",
     "tensorboardX>=2.6.2.2",
     "psutil>=6",
+    # numbers beside our own: maps, clusters, linear baselines
+    "umap-learn>=0.5.9",
+    "scikit-learn>=1.5",
+    "k-means-constrained>=0.7.5",
+    "optuna>=4",
 ]
 
 NOTEBOOKS = ["ipykernel>=6.29", "jupyterlab>=4.3"]
@@ -70,7 +75,7 @@ EXTRAS_REQUIRE = {
         "cellpose>=3.1",
         "copairs>=0.5",
         "pycytominer>=1.7.1",
-        "scikit-learn>=1.5",
+        "chemprop>=2.3",
     ],
     "dev": [
         "beartype>=0.20",

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from cellml import __version__, platform
+from cellml.cli_profile_features import profile_app  # with all its commands
 from cellml.errors import UsageError, UserError
 
 PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
@@ -23,13 +24,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-profile_app = typer.Typer(
-    help="Profiles of wells and treatments, and what they tell.",
-    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(profile_app, name="profile")
@@ -349,38 +343,6 @@ def tta_merge(
             console=Console(),
         )
     )
-
-
-@profile_app.command("evaluate")
-def profile_evaluate(
-    tables: Annotated[list[str], typer.Argument(metavar="TABLE...", help="CSV, TSV, Parquet.")],
-    label_column: Annotated[str, typer.Option(help="Mechanism of a treatment.")] = "Metadata_moa",
-    treatment_column: Annotated[str, typer.Option(help="Treatment.")] = "Metadata_treatment",
-    control: Annotated[
-        str | None, typer.Option(help="Rows that are controls: 'Metadata_role == \"control\"'.")
-    ] = None,
-    features_regex: Annotated[str | None, typer.Option(help="Features [numeric columns].")] = None,
-    sphere: Annotated[
-        str, typer.Option(help="none, zca, pca, zca-cor, pca-cor, dissertation-printed.")
-    ] = "none",
-    regularisation: Annotated[
-        float, typer.Option("--lambda", help="Added to the eigenvalues of the controls.")
-    ] = 1e-2,
-    level: Annotated[str, typer.Option(help="treatment, well or site.")] = "treatment",
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")
-    ] = None,
-) -> None:
-    """Score profiles by how well similar ones share mechanisms (well: treatments)."""
-    from rich.console import Console
-
-    from cellml.commands import profile_evaluate as command
-
-    options = command.EvaluateOptions(
-        tables, label_column, treatment_column, control, features_regex, sphere,
-        regularisation, level, json,
-    )  # fmt: skip
-    command.run(options, Console())
 
 
 def main() -> None:

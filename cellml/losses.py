@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from cellml.types import Loss
 
@@ -53,3 +53,26 @@ def dice_loss(
     loss = 1.0 - (2.0 * both + smooth_px) / (either + smooth_px)
     mask = valid.astype(loss.dtype)
     return jnp.sum(loss * mask), jnp.sum(mask)
+
+
+def softmax_cross_entropy(
+    logits: Float[Array, "b k"],
+    target: Int[Array, " b"],
+    valid: Bool[Array, " b"],
+    *,
+    label_smoothing: float = 0.0,
+) -> Loss:
+    """Cross-entropy of one class an example, in nats.
+
+    Args:
+      logits: Any real number.
+      target: Class, from 0.
+      valid: False leaves an example out.
+      label_smoothing: Share of the target that is spread evenly over all classes.
+    Returns:
+      Sum over valid examples and their number.
+    """
+    truth = jax.nn.one_hot(target, logits.shape[-1], dtype=logits.dtype)
+    truth = truth * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
+    mask = valid.astype(logits.dtype)
+    return jnp.sum(optax.softmax_cross_entropy(logits, truth) * mask), jnp.sum(mask)

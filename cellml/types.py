@@ -29,6 +29,8 @@ Keys in use:
   weight: Float[b h w], pixel weights of the training maps.
   valid: Bool[b], False marks a padding example, which must not change any result.
   index: Int[b], row in the data source, used in messages only.
+  crops: UInt[b s s c], single cells as they are stored.
+  target of crops: Int[b], class of each.
 """
 
 Loss = tuple[Float[Array, ""], Float[Array, ""]]
@@ -47,7 +49,8 @@ class Task(NamedTuple):
       losses: `(variables, batch, key, train) -> (losses, model_state)`. `losses` maps a name to
         `(sum, count)`; counts do not depend on the parameters.
       weights: Factor of each loss in the total, `total = sum_i weights[i] * sum_i / count_i`.
-      metrics: `(variables, batch) -> {name: (sum, count)}`, masked by `batch["valid"]`.
+      metrics: `(variables, batch) -> {name: (sum, count)}`, masked by `batch["valid"]`. Both may
+        be vectors, one entry a class: their ratios are averaged at the end (macro average).
       reduce_state: How `model_state` is merged over devices: `"mean"` or `"first"`.
     """
 

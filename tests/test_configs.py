@@ -1,11 +1,14 @@
 """Every config runs one step at smoke size, and every entry of it is read by something."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
 from cellml import experiment
+from cellml.experiment.embedding import last_embedder
+from cellml.tasks.embedders import load_embedder
 from cellml.tasks.instances import load_instance_segmenter
 from cellml.tasks.semantic import load_segmenter
 from cellml.train.config import track_reads, unread
@@ -27,11 +30,18 @@ def _module(name: str):
 def test_config_trains_at_smoke_size_and_reads_every_entry(name: str, tmp_path: Path) -> None:
     module = _module(name)
     config = module.smoke(module.get_config())
-    config.data.data_dir = str(tmp_path / "data")
+    if "data_dir" in config.data:
+        config.data.data_dir = str(tmp_path / "data")
     tracked = track_reads(config)
     state = experiment.run(tracked, tmp_path / "run")
     assert int(state.step) >= 1
     assert unread(tracked) == []
+    if config.task == "embedding":
+        split = json.loads((tmp_path / "run" / "split.json").read_text())
+        assert split["in_common"]["plates"] == 0
+        embedder = load_embedder(last_embedder(tmp_path / "run"))
+        assert embedder.spec.classes == ("DMSO", "T001")
+        return
     exported = sorted((tmp_path / "run" / "segmenters").iterdir())
     if config.task == "instances":
         assert load_instance_segmenter(exported[-1]).spec.preset == config.model.preset
@@ -59,7 +69,7 @@ def test_an_entry_that_nothing_reads_is_found(tmp_path: Path) -> None:
 def test_unknown_task_is_named(tmp_path: Path) -> None:
     config = _module("unet_nuclei").get_config()
     config.task = "dreams"
-    with pytest.raises(ValueError, match="unknown 'dreams'; known: semantic, instances"):
+    with pytest.raises(ValueError, match="unknown 'dreams'; known: semantic, instances, embedding"):
         experiment.run(config, tmp_path)
 
 

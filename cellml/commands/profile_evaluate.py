@@ -1,5 +1,6 @@
 """`cellml profile evaluate`: how well similar profiles share mechanisms."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,12 +114,12 @@ def evaluate_table(table: ProfileTable, options: EvaluateOptions) -> dict[str, A
         "lambda": options.regularisation if options.sphere != "none" else None,
     }
     if options.level == "treatment":
-        scores, n_profiles, how = _by_mechanism(part, options)
+        scores, n_profiles, how = by_mechanism(part, options)
     else:
-        scores, n_profiles, how = _by_treatment(part, options)
-    strict = _plain(scores["strict"])
+        scores, n_profiles, how = by_treatment(part, options)
+    strict = plain_scores(scores["strict"])
     how = {"profiles": how, "sphering": sphering, **strict.pop("how")}
-    others = {name: _plain(found) for name, found in scores.items() if name != "strict"}
+    others = {name: plain_scores(found) for name, found in scores.items() if name != "strict"}
     return {
         **common,
         "n_profiles": n_profiles,
@@ -154,10 +155,22 @@ def _sphered(
     )
 
 
-def _by_mechanism(
+def by_mechanism(
     part: ProfileTable, options: EvaluateOptions
 ) -> tuple[dict[str, RetrievalScores], int, str]:
-    """Treatments that share a label find each other."""
+    """Treatments that share a label find each other.
+
+    Args:
+      part: Rows of treatments, without controls.
+      options: Says the columns.
+
+    Returns:
+      Scores by protocol (`moshkov2024` is missing where a label is no regular expression, as the
+      notebooks need it), number of profiles, and how they were made.
+
+    Raises:
+      UserError: A treatment has two labels, or fewer than two have one.
+    """
     treatments = part.column(options.treatment_column).tolist()
     labels = part.column(options.label_column).tolist()
     names, codes = group_codes(np.array(treatments))
@@ -175,12 +188,10 @@ def _by_mechanism(
     if labelled.sum() < 2:
         raise UserError(f"fewer than two treatments have a {options.label_column}")
     profiles, texts = profiles[labelled], list(label_of[labelled])
-    found = {
-        "strict": evaluate_retrieval(profiles, shared_labels(texts), protocol="strict"),
-        "moshkov2024": evaluate_retrieval(
-            profiles, moshkov2024_labels(texts), protocol="moshkov2024"
-        ),
-    }
+    found = {"strict": evaluate_retrieval(profiles, shared_labels(texts), protocol="strict")}
+    with contextlib.suppress(ValueError):  # a label that is no regular expression
+        relation = moshkov2024_labels(texts)
+        found["moshkov2024"] = evaluate_retrieval(profiles, relation, protocol="moshkov2024")
     how = (
         f"rows of a well averaged, wells of a treatment averaged; controls and "
         f"{int((~labelled).sum())} treatments without {options.label_column} left out; several "
@@ -189,10 +200,18 @@ def _by_mechanism(
     return found, len(texts), how
 
 
-def _by_treatment(
+def by_treatment(
     part: ProfileTable, options: EvaluateOptions
 ) -> tuple[dict[str, RetrievalScores], int, str]:
-    """Wells (or sites) of one treatment find each other; not those of the own well."""
+    """Wells (or sites) of one treatment find each other; not those of the own well.
+
+    Args:
+      part: Rows of treatments, without controls.
+      options: Says the level and the columns.
+
+    Returns:
+      As of `by_mechanism`; protocol `strict` alone.
+    """
     codes = group_codes(part.column(options.treatment_column))[1]
     well = group_codes(_well_keys(part))[1]
     profiles = part.features
@@ -232,7 +251,7 @@ def _well_keys(part: ProfileTable) -> np.ndarray:
     return np.array([f"{p}/{w}" for p, w in zip(plate, well, strict=True)])
 
 
-def _plain(scores: RetrievalScores) -> dict[str, Any]:
+def plain_scores(scores: RetrievalScores) -> dict[str, Any]:
     """Numbers as JSON has them; undefined ones are null."""
 
     def number(value: float) -> float | None:

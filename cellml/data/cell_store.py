@@ -99,6 +99,18 @@ class CellStore:
         table = table.add_column(0, "row", pa.array(np.arange(len(table))))
         return table if columns is None else table.select(list(columns))
 
+    def read_plate(self, plate: str) -> pa.Table:
+        """Reads the index of one plate, `row` first, as of the whole store.
+
+        Raises:
+          KeyError: No such plate.
+        """
+        start = int(self._starts[list(self.plates).index(plate)]) if plate in self.plates else -1
+        if start < 0:
+            raise KeyError(f"{self.folder}: no plate {plate!r}; there are {', '.join(self.plates)}")
+        table = pq.read_table(index_path(self.folder, plate)).replace_schema_metadata(None)
+        return table.add_column(0, "row", pa.array(np.arange(start, start + len(table))))
+
     def read(
         self,
         rows: Integer[np.ndarray, " n"],

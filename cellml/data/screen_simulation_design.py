@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cellml.data.screen_simulation_phenotypes import MECHANISMS
+from cellml.data.screen_simulation_phenotypes import MECHANISMS, is_mechanism
 from cellml.data.wells import well_name
 
 CONTROL = "DMSO"
@@ -34,7 +34,7 @@ class ScreenDesign:
     The wells of a plate that no treatment takes are controls.
 
     Attributes:
-      mechanisms: Keys of `screen_simulation_phenotypes.MECHANISMS`.
+      mechanisms: Keys of `screen_simulation_phenotypes.MECHANISMS`, or random0, random1, ...
       n_per_mechanism: Treatments a mechanism, of different strengths.
       n_inactive: Treatments of no mechanism and strength 0.
       n_plates: Plates; every plate has all treatments.
@@ -80,7 +80,7 @@ class ScreenDesign:
         Raises:
           ValueError: A setting is out of range, or a plate is too small.
         """
-        unknown = [name for name in self.mechanisms if name not in MECHANISMS]
+        unknown = [name for name in self.mechanisms if not is_mechanism(name)]
         if unknown:
             raise ValueError(f"unknown mechanism {unknown[0]!r}; known are {', '.join(MECHANISMS)}")
         if not self.mechanisms or len(set(self.mechanisms)) < len(self.mechanisms):

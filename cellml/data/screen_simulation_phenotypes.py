@@ -4,6 +4,7 @@ The mechanisms are named after drugs whose effects they exaggerate; they are mad
 not to be pharmacology.
 """
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -97,13 +98,45 @@ SPREAD = Phenotype(
 )
 """Standard deviations of the untreated cells' phenotype between batches."""
 
+SEED_RANDOM = 101
 OFF_TARGET = 0.4
 """Size of what a treatment does beside its mechanism, relative to the mechanism's effect."""
 
 
+RANDOM = re.compile(r"random(\d+)")
+RANDOM_FIELDS, RANDOM_SIZE = 4, (3.0, 6.0)
+"""A mechanism drawn at random moves so many of a cell's properties, each by so many SPREAD."""
+
+
+def is_mechanism(name: str) -> bool:
+    """Whether a treatment can have this mechanism: one of MECHANISMS, or random0, random1, ..."""
+    return name in MECHANISMS or RANDOM.fullmatch(name) is not None
+
+
+def mechanism_effect(name: str) -> Phenotype:
+    """What a treatment of strength 1 does.
+
+    Args:
+      name: A key of MECHANISMS, or "random" and a number, which is the seed of one more.
+
+    Returns:
+      The difference from untreated cells.
+    """
+    if name in MECHANISMS:
+        return MECHANISMS[name]
+    found = RANDOM.fullmatch(name)
+    rng = np.random.default_rng((SEED_RANDOM, int(found[1]) if found else 0))
+    moved = rng.choice(np.arange(1, len(SPREAD)), RANDOM_FIELDS, replace=False)  # never n_cells
+    size = rng.uniform(*RANDOM_SIZE, RANDOM_FIELDS) * rng.choice((-1, 1), RANDOM_FIELDS)
+    effect = np.zeros(len(SPREAD))
+    effect[moved] = size * np.array(SPREAD)[moved]
+    return Phenotype(*effect.tolist())
+
+
 def add(parts: Iterable[Phenotype]) -> Phenotype:
     """Returns the sum of differences."""
-    return Phenotype(*np.sum([Phenotype(), *parts], axis=0).tolist())
+    together = [np.array(part) for part in (Phenotype(), *parts)]
+    return Phenotype(*np.sum(together, axis=0).tolist())
 
 
 def scale(phenotype: Phenotype, factor: float) -> Phenotype:
@@ -121,13 +154,13 @@ def treatment_effect(rng: np.random.Generator, mechanism: str, strength: float) 
 
     Args:
       rng: Draws what is particular to the treatment.
-      mechanism: A key of `MECHANISMS`.
+      mechanism: See `is_mechanism`.
       strength: 0 gives no difference at all.
 
     Returns:
       The difference from untreated cells.
     """
-    effect = np.array(MECHANISMS[mechanism])
+    effect = np.array(mechanism_effect(mechanism))
     beside = rng.normal(0, 1, len(effect)) * np.array(SPREAD)
     beside *= OFF_TARGET * np.linalg.norm(effect) / np.linalg.norm(beside)
     return Phenotype(*(strength * (effect + beside)).tolist())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from cellml.experiment.embedding import train_embedding
 from cellml.experiment.instances import train_instances
 from cellml.experiment.semantic import train_semantic
 from cellml.experiment.steps import step_counts
@@ -15,6 +16,7 @@ __all__ = ["RUNS", "run", "step_counts"]
 RUNS: Mapping[str, Callable[[ConfigDict, Path], TrainState]] = {
     "semantic": train_semantic,
     "instances": train_instances,
+    "embedding": train_embedding,
 }
 """What a config's `task` may name."""
 

@@ -40,6 +40,7 @@ VARIANTS: Mapping[str, Scaling] = {
     "b5": Scaling(1.6, 2.2, 456),
     "b6": Scaling(1.8, 2.6, 528),
     "b7": Scaling(2.0, 3.1, 600),
+    "micro": Scaling(0.4, 0.4, 64),  # ours, for small screens and processors: see `wsl_presets`
 }
 
 
@@ -195,6 +196,8 @@ def _batch_statistics(
     """Mean and (biased) variance of each channel, in float32, over all devices."""
     count = jnp.float32(x.shape[0] * x.shape[1] * x.shape[2])
     if valid is not None:
+        if axis_name is None:  # of padding alone, a device would overflow: no variance
+            valid = valid | ~jnp.any(valid)
         x = jnp.where(valid[:, None, None, None], x, jnp.zeros((), x.dtype))
         count = valid.sum().astype(jnp.float32) * (x.shape[1] * x.shape[2])
     total, squares = moments(x)

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 import jax
+import numpy as np
 
 from cellml.train.parallel import (
     DeviceMetrics,
     EvalFn,
+    Ratio,
     batch_rows,
     fetch_metrics,
     make_eval_step,
@@ -34,7 +36,7 @@ def evaluate(
       step: A compiled step from `make_eval_step(task, devices)`, to be reused between calls.
 
     Returns:
-      The sum of each metric over its count. NaN where nothing was counted.
+      The sum of each metric over its count, see `divide`.
 
     Raises:
       ValueError: There are no batches.
@@ -42,7 +44,7 @@ def evaluate(
     devices = jax.local_devices() if devices is None else devices
     step = make_eval_step(task, devices) if step is None else step
     variables = replicate(variables, devices)
-    totals: dict[str, tuple[float, float]] = {}
+    totals: dict[str, Ratio] = {}
     pending: DeviceMetrics | None = None
     rows = 0
     for batch in batches:
@@ -58,17 +60,21 @@ def evaluate(
     return divide(totals)
 
 
-def add_metrics(
-    totals: dict[str, tuple[float, float]], metrics: dict[str, tuple[float, float]]
-) -> None:
+def add_metrics(totals: dict[str, Ratio], metrics: dict[str, Ratio]) -> None:
     """Adds `(sum, count)` pairs to running totals, in place and in double precision."""
     for name, (value, count) in metrics.items():
         old_value, old_count = totals.get(name, (0.0, 0.0))
         totals[name] = (old_value + value, old_count + count)
 
 
-def divide(totals: dict[str, tuple[float, float]]) -> dict[str, float]:
-    """Sum over count for each metric, NaN where nothing was counted."""
-    return {
-        name: value / count if count else float("nan") for name, (value, count) in totals.items()
-    }
+def divide(totals: dict[str, Ratio]) -> dict[str, float]:
+    """Sum over count for each metric, NaN where nothing was counted.
+
+    Of a vector, one ratio a class, the mean over the classes that were counted (macro average).
+    """
+    divided = {}
+    for name, (value, count) in totals.items():
+        counted = np.atleast_1d(count) > 0
+        ratios = np.atleast_1d(value)[counted] / np.atleast_1d(count)[counted]
+        divided[name] = float(ratios.mean()) if ratios.size else float("nan")
+    return divided

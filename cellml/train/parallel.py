@@ -22,6 +22,9 @@ AXIS = "devices"
 DeviceMetrics = PyTree
 """Metrics of a compiled step, not waited for; with a device axis if there are several."""
 
+Ratio = tuple[float | np.ndarray, float | np.ndarray]
+"""A fetched `(sum, count)`; vectors are per class, see `cellml.types.Task.metrics`."""
+
 TrainFn = Callable[[PyTree, Batch, Key], tuple[PyTree, DeviceMetrics]]
 EvalFn = Callable[[PyTree, Batch], DeviceMetrics]
 
@@ -167,7 +170,46 @@ def make_eval_step(task: Task, devices: Sequence[jax.Device]) -> EvalFn:
     return jax.pmap(parallel, axis_name=AXIS, devices=list(devices))
 
 
-def fetch_metrics(metrics: DeviceMetrics, device_count: int) -> dict[str, tuple[float, float]]:
-    """Waits for the metrics of a step and gives them as Python floats `(sum, count)`."""
+def fetch_metrics(metrics: DeviceMetrics, device_count: int) -> dict[str, Ratio]:
+    """Waits for the metrics of a step and gives them as floats, or vectors: `(sum, count)`."""
     host = unreplicate(metrics, device_count)
-    return {name: (float(s), float(c)) for name, (s, c) in host.items()}
+    return {name: (_plain(s), _plain(c)) for name, (s, c) in host.items()}
+
+
+def _plain(value: np.ndarray) -> float | np.ndarray:
+    return value.astype(np.float64) if value.ndim else float(value)
+
+
+def map_rows(
+    function: Callable[[Variables, jax.Array], jax.Array],
+    variables: Variables,
+    devices: Sequence[jax.Device],
+) -> Callable[[np.ndarray], jax.Array]:
+    """Compiles a function of rows that do not depend on each other, for inference.
+
+    Args:
+      function: `(variables, rows) -> results`, a row a row.
+      variables: Put on every device once.
+      devices: Each takes an equal part of the rows.
+
+    Returns:
+      A function of host rows, whose number must be a multiple of the number of devices.
+    """
+    mesh = jax.sharding.Mesh(np.asarray(devices), (AXIS,))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    by_row = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+    if len(devices) == 1:
+        placed = jax.device_put(variables, devices[0])
+        compiled = jax.jit(function)
+        return lambda rows: compiled(placed, jax.device_put(rows, devices[0]))
+    # shard_map, so that a function that cuts its rows into chunks cuts each device's own.
+    local = jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=(jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(AXIS)),
+        out_specs=jax.sharding.PartitionSpec(AXIS),
+        check_vma=False,  # kernels written by hand do not say what varies
+    )
+    placed = jax.device_put(variables, everywhere)
+    compiled = jax.jit(local)
+    return lambda rows: compiled(placed, jax.device_put(rows, by_row))

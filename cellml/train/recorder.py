@@ -78,7 +78,7 @@ class Recorder:
     show_progress: bool
     evaluation_due: bool = False
     last_eval: dict[str, float] = field(default_factory=dict)
-    _totals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _totals: dict[str, Any] = field(default_factory=dict)
     _pending: tuple[int, DeviceMetrics, Batch] | None = None
     _eval_step: EvalFn | None = None
     _rows: int = 0
@@ -161,8 +161,8 @@ class Recorder:
     def _fetch(self, step: int, metrics: DeviceMetrics, batch: Batch) -> None:
         values = fetch_metrics(metrics, len(self.devices))
         if not values.pop("finite")[0]:
-            means = {name: s / c if c else 0.0 for name, (s, c) in values.items()}
-            raise NonFiniteError(step, np.asarray(batch.get("index", ())).tolist(), means)
+            means = divide(values)
+            raise NonFiniteError(step, _rows(batch), means)
         add_metrics(self._totals, values)
         self.progress.advance(step, batch_rows(batch))
         if step % self.log_every == 0 or step == self.steps:
@@ -241,3 +241,9 @@ def _write_text(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def _rows(batch: Batch) -> list[int]:
+    """Rows of the data that a batch has; -1 marks padding."""
+    index = np.asarray(batch.get("index", ()), np.int64).ravel()
+    return index[index >= 0].tolist()

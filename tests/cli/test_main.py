@@ -25,6 +25,14 @@ def test_version_and_help():
         assert "Usage" in result.output
 
 
+def test_profile_lists_its_commands():
+    result = CliRunner().invoke(app, ["profile", "--help"])
+    assert result.exit_code == 0
+    for command in ("init", "prepare", "export", "evaluate"):
+        assert command in result.output
+        assert CliRunner().invoke(app, ["profile", command, "--help"]).exit_code == 0
+
+
 def test_help_imports_nothing_heavy(imported_by):
     assert not imported_by("cellml.cli") & {"jax", "numpy", "pandas", "skimage", "tifffile"}
 

@@ -73,7 +73,8 @@ def test_blocks_of_b0_are_those_of_the_table() -> None:
         for s in block_specs("b0")
     ]
     assert found == [tuple(row) for row in B0]
-    assert [len(block_specs(variant)) for variant in VARIANTS] == [16, 23, 23, 26, 32, 39, 45, 55]
+    published = [variant for variant in VARIANTS if variant != "micro"]
+    assert [len(block_specs(variant)) for variant in published] == [16, 23, 23, 26, 32, 39, 45, 55]
     # 1.1 x 24 = 26.4 would round down to 24, which is above 90 % of it; 1.4 x 24 = 33.6
     assert [round_filters(24, w) for w in (1.0, 1.1, 1.4)] == [24, 24, 32]
     assert round_filters(9, 1.4) == 16  # 12.6 -> 16; and 8 would be below 90 %

@@ -1,0 +1,361 @@
+"""`cellml profile aggregate`: cells to sites (median), wells (mean) and treatments (mean)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Bool
+from rich.console import Console
+
+from cellml.commands.long_work import EXIT_INTERRUPTED, count, say, showing, terminate_as_interrupt
+from cellml.commands.profile_evaluate import SPHERING
+from cellml.commands.profile_quality import write_quality, write_strengths
+from cellml.commands.profile_sites import (
+    CellRules,
+    aggregate_sites,
+    agreed,
+    read_wells,
+    sites_path,
+)
+from cellml.commands.profile_sources import KEY_COLUMNS, TREATMENT, FeatureSource, open_source
+from cellml.data.crops import Status
+from cellml.data.painting_project import Project, open_project
+from cellml.data.profile_files import (
+    COUNT,
+    ProfileRows,
+    profile_schema,
+    profile_table,
+    read_profile_rows,
+    write_profiles,
+)
+from cellml.data.profile_tables import ProfileTable
+from cellml.data.writers import atomic, write_json
+from cellml.errors import UsageError, UserError
+from cellml.profiling.aggregate import group_codes, group_mean
+from cellml.profiling.correct import Correction, correct, fit_correction, selection_rules
+
+NORMALISATIONS = ("none", "standardize", "robustize", "mad_robustize")
+WELLS_COUNT = "Metadata_n_wells"
+
+
+@dataclass(frozen=True)
+class AggregateOptions:
+    """What the user asked for; see `cellml profile aggregate --help`.
+
+    Attributes:
+      project: Folder of the project; None where tables and `out` are given.
+      experiment: Name of the folder in outputs/.
+      inputs: Tables, or a folder of features; outputs/<experiment>/features by default.
+      normalize: One of `NORMALISATIONS`, per plate, against the controls.
+      control: Wells that are controls, as `Metadata_role == "control"`; by default those with the
+        project's control_value.
+      select_features: Whether to drop features as pycytominer does.
+      min_cells: A site with fewer cells does not count.
+      status: Names of `cellml.data.crops.Status`: which cells count.
+      sphere: As in `cellml profile evaluate`.
+      regularisation: Lambda of the sphering.
+      treatment_column: Of tables.
+      false_alarms: Share of sound wells that quality control may list.
+      out: Folder of the results; outputs/<experiment>/profiles by default.
+      workers: Processes.
+      config: File in inputs/config.
+    """
+
+    project: Path | None
+    experiment: str = "profiles"
+    inputs: Sequence[str] = ()
+    normalize: str = "none"
+    control: str | None = None
+    select_features: bool = False
+    min_cells: int = 1
+    status: Sequence[str] = ("ok",)
+    sphere: str = "none"
+    regularisation: float = 1e-2
+    treatment_column: str = TREATMENT
+    false_alarms: float = 1e-3
+    out: Path | None = None
+    workers: int = 1
+    config: str | None = None
+
+
+def run(options: AggregateOptions, console: Console) -> int:
+    """Writes site.parquet, well.parquet, treatment.parquet, quality.csv and strengths.csv.
+
+    Args:
+      options: See `AggregateOptions`.
+      console: Where progress and the summary go.
+
+    Returns:
+      Exit code: 0, or 130 if interrupted.
+
+    Raises:
+      UserError: Features, a table, the project or a condition cannot be used.
+      UsageError: Options do not fit each other.
+    """
+    _check(options)
+    project = None
+    if options.project is not None and (options.project / "inputs").is_dir():
+        project = open_project(options.project, config=options.config)
+    inputs, out = _places(options)
+    source = open_source(inputs, project, treatment_column=options.treatment_column)
+    say(
+        console,
+        f"{source.what}: {len(source.names)} features, {count(len(source.plates), 'plate')}",
+    )
+    for note in source.notes:
+        say(console, f"note: {note}")
+    try:
+        with terminate_as_interrupt():
+            _aggregate(source, out, project, options, console)
+    except KeyboardInterrupt:
+        say(console, "Interrupted: nothing is half-written. Run the same command to go on.")
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _aggregate(
+    source: FeatureSource,
+    out: Path,
+    project: Project | None,
+    options: AggregateOptions,
+    console: Console,
+) -> None:
+    rules = CellRules(_statuses(options.status), options.min_cells)
+    with showing("plates", console) as progress:
+        kept = aggregate_sites(
+            source, out / "sites", rules, workers=options.workers, progress=progress
+        )
+    if kept:
+        say(console, f"sites of {count(kept, 'plate')} are there from a former run")
+    wells = read_wells(out / "sites", source.plates, options.min_cells)
+    is_control = _controls(wells, project, options)
+    there = np.asarray(np.isfinite(wells.values).any(1))
+    if not there.any():
+        raise UserError(f"{source.what}: no site has {options.min_cells} cells or more that count")
+    correction = _fit(wells, there, source.names, is_control, options)
+    _tell(correction, console)
+    corrected = _corrected(wells, source.plates, correction)
+    _write_sites(out, source.plates, correction, options)
+    _write_wells(out, corrected, there, is_control, correction)
+    outliers, no_quality = write_quality(
+        out / "quality.csv",
+        corrected,
+        correction.names,
+        min_cells=options.min_cells,
+        project=project,
+        false_alarms=options.false_alarms,
+    )
+    treatments, no_strengths = write_strengths(out / "strengths.csv", corrected, is_control)
+    write_json(out / "aggregate.json", _facts(source, correction, options, wells, is_control))
+    for note in filter(None, (no_quality, no_strengths)):
+        say(console, f"note: {note}")
+    say(
+        console,
+        f"{int(wells.n_cells.sum())} cells, {count(int(there.sum()), 'well')} "
+        f"({int((is_control & there).sum())} controls), {len(correction.names)} features, "
+        f"{count(treatments, 'treatment')} ranked, {count(outliers, 'well')} to look at; {out}",
+    )
+
+
+def _check(options: AggregateOptions) -> None:
+    if options.normalize not in NORMALISATIONS:
+        expected = ", ".join(NORMALISATIONS)
+        raise UsageError(f"--normalize {options.normalize}: expected one of {expected}")
+    if options.sphere not in SPHERING:
+        raise UsageError(f"--sphere {options.sphere}: expected one of {', '.join(SPHERING)}")
+    if not options.regularisation >= 0:
+        raise UsageError(f"--lambda {options.regularisation:g}: 0 or more expected")
+    if options.min_cells < 1 or options.workers < 1:
+        raise UsageError("--min-cells and --workers: at least 1 expected")
+    if not 0 < options.false_alarms < 1:
+        raise UsageError(f"--false-alarms {options.false_alarms:g}: between 0 and 1 expected")
+    if not options.experiment or Path(options.experiment).name != options.experiment:
+        raise UsageError(f"{options.experiment!r}: the name of a folder in outputs/ expected")
+    if options.project is None and (not options.inputs or options.out is None):
+        raise UsageError("without a project, tables and --out are needed")
+    _statuses(options.status)
+
+
+def _statuses(names: Sequence[str]) -> tuple[int, ...]:
+    known = {status.name.lower(): int(status) for status in Status}
+    for name in names:
+        if name.lower() not in known:
+            raise UsageError(f"--status {name}: expected some of {', '.join(known)}")
+    return tuple(sorted({known[name.lower()] for name in names}))
+
+
+def _places(options: AggregateOptions) -> tuple[list[str], Path]:
+    """Where features come from, and where profiles go."""
+    if options.project is None:
+        return list(options.inputs), options.out or Path()  # `_check` made sure of it
+    folder = options.project / "outputs" / options.experiment
+    inputs = list(options.inputs) or [str(folder / "features")]
+    if not options.inputs and not (folder / "features").is_dir():
+        raise UserError(f"{folder / 'features'}: no features; `cellml profile embed` makes them")
+    return inputs, options.out or folder / "profiles"
+
+
+def _controls(
+    wells: ProfileRows, project: Project | None, options: AggregateOptions
+) -> Bool[np.ndarray, " w"]:
+    """Which wells are controls; some have to be, where anything depends on them."""
+    import pandas as pd
+
+    none = np.zeros(len(wells.n_cells), bool)
+    if options.control is not None:
+        table = ProfileTable(wells.values, (), pd.DataFrame(dict(wells.metadata)))
+        found = table.where(options.control)
+        how = f"condition {options.control!r}"
+    elif project is not None:
+        value = project.settings("read")["dataset.metadata.control_value"]
+        wanted = {str(v) for v in (value if isinstance(value, list) else [value])}
+        found = np.array([t in wanted for t in wells.metadata[TREATMENT]], bool)
+        how = f"control_value {value!r} of the project"
+    else:
+        found, how = none, "no --control given"
+    if not found.any() and (options.normalize, options.sphere) != ("none", "none"):
+        raise UserError(f"{how}: no well is a control, normalisation and sphering need some")
+    return found
+
+
+def _fit(
+    wells: ProfileRows,
+    there: Bool[np.ndarray, " w"],
+    names: Sequence[str],
+    is_control: Bool[np.ndarray, " w"],
+    options: AggregateOptions,
+) -> Correction:
+    plates, plate = group_codes(np.array(wells.metadata[KEY_COLUMNS[0]], dtype=str))
+    if options.normalize != "none":
+        for code, name in enumerate(plates.tolist()):
+            of_plate = there & (plate == code)
+            if of_plate.any() and not (of_plate & is_control).any():
+                raise UserError(f"plate {name}: no control well to normalise against")
+    rules = selection_rules(options.normalize != "none") if options.select_features else ()
+    try:
+        return fit_correction(
+            wells.values[there],
+            names,
+            plates=plate[there],
+            controls=is_control[there],
+            normalise=None if options.normalize == "none" else options.normalize,
+            rules=rules,
+            sphering=SPHERING[options.sphere],
+            regularisation=options.regularisation,
+        )
+    except ValueError as error:
+        raise UserError(f"profiles cannot be corrected: {error}") from error
+
+
+def _corrected(rows: ProfileRows, plates: Sequence[str], correction: Correction) -> ProfileRows:
+    """Corrects wells or sites; those without a number stay without."""
+    codes = {name: code for code, name in enumerate(plates)}
+    plate = np.array([codes[name] for name in rows.metadata[KEY_COLUMNS[0]]], np.int64)
+    there = np.isfinite(rows.values).any(1) & np.isin(plate, correction.plates)
+    values = np.full((len(plate), len(correction.names)), np.nan, np.float32)
+    values[there] = correct(rows.values[there], plate[there], correction)
+    return rows._replace(values=values)
+
+
+def _write_sites(
+    out: Path, plates: Sequence[str], correction: Correction, options: AggregateOptions
+) -> None:
+    """Writes the corrected sites plate by plate; a table of wells alone has none."""
+    path = out / "site.parquet"
+    columns = dict.fromkeys(
+        name
+        for plate in plates
+        for name in pq.read_schema(sites_path(out / "sites", plate)).names
+        if name.startswith("Metadata_") and name != COUNT
+    )
+    if KEY_COLUMNS[2] not in columns:
+        path.unlink(missing_ok=True)
+        return
+    schema = profile_schema(list(columns), correction.names)
+    with (
+        atomic(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as file,
+    ):
+        for plate in plates:
+            rows, _ = read_profile_rows(sites_path(out / "sites", plate))
+            good = np.flatnonzero(
+                (rows.n_cells >= options.min_cells) & np.isfinite(rows.values).any(1)
+            )
+            part = _corrected(_take(rows, good), plates, correction)
+            if good.size:
+                file.write_table(profile_table(part, schema))
+
+
+def _write_wells(
+    out: Path,
+    wells: ProfileRows,
+    there: Bool[np.ndarray, " w"],
+    is_control: Bool[np.ndarray, " w"],
+    correction: Correction,
+) -> None:
+    """Writes the wells that have cells, and the mean of those of each treatment."""
+    wells = _take(wells, np.flatnonzero(there))
+    write_profiles(out / "well.parquet", wells, correction.names)
+    names, treatment = group_codes(np.array(wells.metadata[TREATMENT], dtype=str))
+    treatment = np.where(names[treatment] == "", -1, treatment)
+    n = names.size
+    values = group_mean(wells.values, treatment, n_groups=n)
+    treated = treatment >= 0
+    n_wells = np.bincount(treatment[treated], minlength=n)
+    n_cells = np.bincount(treatment[treated], wells.n_cells[treated], n).astype(np.int64)
+    others = [name for name in wells.metadata if name not in (*KEY_COLUMNS, TREATMENT)]
+    metadata = {TREATMENT: names.tolist(), WELLS_COUNT: [str(k) for k in n_wells.tolist()]}
+    found = {name: agreed(wells.metadata[name], treatment, n) for name in others}
+    metadata |= {name: texts for name, texts in found.items() if any(texts)}
+    rows = _take(ProfileRows(metadata, n_cells, values), np.flatnonzero(n_wells > 0))
+    write_profiles(out / "treatment.parquet", rows, correction.names)
+
+
+def _take(rows: ProfileRows, at: np.ndarray) -> ProfileRows:
+    metadata = {
+        name: [str(column[i]) for i in at.tolist()] for name, column in rows.metadata.items()
+    }
+    return ProfileRows(metadata, rows.n_cells[at], rows.values[at])
+
+
+def _tell(correction: Correction, console: Console) -> None:
+    for rule, names in correction.dropped.items():
+        say(console, f"{rule}: {count(len(names), 'feature')} dropped (the first: {names[0]})")
+    if correction.n_floored:
+        say(
+            console,
+            f"warning: {count(correction.n_floored, 'pair')} of plate and feature hardly vary "
+            "among the controls; scaled by the spread of all wells",
+        )
+    if correction.n_filled:
+        say(
+            console,
+            f"{correction.n_filled} missing numbers became the median of the plate's controls",
+        )
+
+
+def _facts(
+    source: FeatureSource,
+    correction: Correction,
+    options: AggregateOptions,
+    wells: ProfileRows,
+    is_control: Bool[np.ndarray, " w"],
+) -> dict[str, Any]:
+    return {
+        "features": source.what,
+        "n_features": len(correction.names),
+        "n_features_measured": len(source.names),
+        "dropped": {rule: len(names) for rule, names in correction.dropped.items()},
+        "n_cells": int(wells.n_cells.sum()),
+        "n_controls": int(is_control.sum()),
+        "normalize": options.normalize,
+        "control": options.control,
+        "sphere": options.sphere,
+        "lambda": options.regularisation if options.sphere != "none" else None,
+        "min_cells": options.min_cells,
+        "status": sorted(name.lower() for name in options.status),
+        "how": "cells of a site: median; sites of a well: mean; wells of a treatment: mean",
+    }

@@ -1,0 +1,254 @@
+"""`cellml profile embed`: features of every cell of a store, by a network or by hand."""
+
+import functools
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer, Shaped
+from rich.console import Console
+
+from cellml.commands.long_work import EXIT_INTERRUPTED, count, say, showing, terminate_as_interrupt
+from cellml.data.cell_batching import MASK, image_channels, own_pixels
+from cellml.data.cell_measurements import measure_cells, measurement_names
+from cellml.data.cell_store import CellStore, open_store
+from cellml.data.feature_files import FeatureWriter
+from cellml.data.feature_npz import export_npz
+from cellml.errors import UsageError
+from cellml.experiment.embedding import last_embedder
+from cellml.weights.store import file_sha256
+
+CLASSICAL, RANDOM, IMAGENET = "classical", "random", "imagenet"
+FEATURES = "features"
+
+Extract = Callable[[Shaped[np.ndarray, "n s s c"]], Float[np.ndarray, "n d"]]
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """What the user asked for; see `cellml profile embed --help`.
+
+    Attributes:
+      project: Folder of the project.
+      experiment: Name of the features: `outputs/<experiment>/features`.
+      model: `classical`, `random`, `imagenet`, a weights file of an embedder; None for what
+        `outputs/<experiment>/model` holds.
+      weights: Of `imagenet`: a file in Keras', timm's or torchvision's layout.
+      variant: Of `random` and `imagenet`: size of the network.
+      layout: Of `imagenet`: `timm_tf`, if the file is of that kind.
+      input_px: Of `random` and `imagenet`: crops are resized to this side.
+      seed: Of `random`.
+      store: Name of the store in `outputs/`.
+      batch_size: Cells at a time.
+      workers: Of `classical`: processes.
+      npz: Whether to write DeepProfiler's files, too.
+    """
+
+    project: Path
+    experiment: str
+    model: str | None = None
+    weights: Path | None = None
+    variant: str = "b0"
+    layout: str | None = None
+    input_px: int = 224
+    seed: int = 0
+    store: str = "single-cells"
+    batch_size: int = 64
+    workers: int = 1
+    npz: bool = False
+
+
+class Extractor(NamedTuple):
+    """How cells become features.
+
+    Attributes:
+      names: Of the features.
+      made_by: All that decides them, JSON-able.
+      run: Takes cells as stored, the mask channel included; any number up to the batch size.
+      workers: Processes that may call it.
+    """
+
+    names: list[str]
+    made_by: dict[str, Any]
+    run: Extract
+    workers: int = 1
+
+
+def default_experiment(model: str | None) -> str:
+    """Name of the experiment where the user gave none."""
+    return model if model in (CLASSICAL, RANDOM, IMAGENET) else "wsl"
+
+
+def run(options: EmbedOptions, console: Console) -> int:
+    """Embeds all cells of a store, plate by plate; goes on where an interrupted run stopped.
+
+    Args:
+      options: See `EmbedOptions`.
+      console: Where progress and the summary go.
+
+    Returns:
+      Exit code: 0, or 130 if interrupted.
+
+    Raises:
+      UserError: The store or the weights cannot be read.
+      UsageError: Options do not fit each other, or what is there.
+    """
+    if options.batch_size < 1 or options.workers < 1:
+        raise UsageError("--batch-size and --workers: at least 1 expected")
+    outputs = options.project / "outputs"
+    store = open_store(outputs / options.store)
+    folder = outputs / options.experiment / FEATURES
+    extractor = make_extractor(options, store)
+    made_by = {"store": store.settings, **extractor.made_by}
+    try:
+        with terminate_as_interrupt(), showing("embedding", console) as progress:
+            done = 0
+            for plate in store.plates:
+                writer = FeatureWriter(folder, plate, extractor.names, made_by)
+                done += writer.done
+                progress(done, len(store))
+                for table_rows, features in _embed_plate(store, plate, writer, extractor, options):
+                    writer.add(table_rows, features)
+                    done += len(features)
+                    progress(done, len(store))
+                if not writer.complete:
+                    writer.finish()
+            if options.npz:
+                _write_npz(folder, list(store.plates))
+    except KeyboardInterrupt:
+        say(console, "interrupted; the same command goes on where this stopped")
+        return EXIT_INTERRUPTED
+    say(
+        console,
+        f"{count(len(store), 'cell')} of {count(len(store.plates), 'plate')}, "
+        f"{len(extractor.names)} features each: {folder}",
+    )
+    return 0
+
+
+def make_extractor(options: EmbedOptions, store: CellStore) -> Extractor:
+    """Chooses what turns cells into features.
+
+    Args:
+      options: See `EmbedOptions`.
+      store: Whose cells they will be.
+
+    Returns:
+      The extractor.
+
+    Raises:
+      UserError: Weights cannot be read.
+      UsageError: Options do not fit each other, or the model not the store.
+    """
+    channels = image_channels(store.channels)
+    if options.model == CLASSICAL:
+        names = list(measurement_names(channels))
+        made_by = {"model": CLASSICAL, "masks": MASK in store.channels}
+        return Extractor(
+            names, made_by, functools.partial(_measure, store.channels), options.workers
+        )
+    return _network(options, store, channels)
+
+
+def _measure(
+    channels: tuple[str, ...], cells: Shaped[np.ndarray, "n s s c"]
+) -> Float[np.ndarray, "n d"]:
+    masks = cells[..., -1] > 0 if MASK in channels else None
+    pixels = own_pixels(cells, channels, masked=False)
+    return measure_cells(pixels, masks, image_channels(channels))[1]
+
+
+def _network(options: EmbedOptions, store: CellStore, channels: tuple[str, ...]) -> Extractor:
+    import jax
+
+    from cellml.tasks import embedding
+    from cellml.train.parallel import map_rows
+
+    embedder, facts = _embedder(options)
+    spec = embedder.spec
+    if spec.channels and spec.channels != channels:
+        raise UsageError(
+            f"{facts['model']}: trained on channels {', '.join(spec.channels)}; the store has "
+            f"{', '.join(channels)}"
+        )
+    embedder = embedding.for_inference(embedder)
+    devices = jax.local_devices()
+    compiled = map_rows(functools.partial(embedding.embed, spec), embedder.variables, devices)
+    rows = -(-options.batch_size // len(devices)) * len(devices)
+
+    def extract(cells: Shaped[np.ndarray, "n s s c"]) -> Float[np.ndarray, "n d"]:
+        found = len(cells)
+        cells = own_pixels(cells, store.channels, masked=spec.masked)
+        padded = np.pad(cells, ((0, rows - found), (0, 0), (0, 0), (0, 0)))
+        return np.asarray(compiled(padded))[:found]
+
+    return Extractor(spec.feature_names(channels), facts | {"spec": spec.to_json()}, extract)
+
+
+def _embedder(options: EmbedOptions) -> tuple[Any, dict[str, Any]]:
+    from cellml.tasks import embedders
+
+    sized = {"input_px": options.input_px, "variant": options.variant}
+    try:
+        if options.model == RANDOM:
+            return embedders.random_embedder(seed=options.seed, **sized), {
+                "model": RANDOM,
+                "seed": options.seed,
+            }
+        if options.model == IMAGENET:
+            if options.weights is None:
+                raise UsageError("--model imagenet: --weights FILE expected")
+            embedder = embedders.imagenet_embedder(options.weights, layout=options.layout, **sized)
+            return embedder, {"model": IMAGENET, "sha256": file_sha256(options.weights)}
+        path = options.model
+        if path is None:
+            path = last_embedder(options.project / "outputs" / options.experiment / "model")
+        return embedders.load_embedder(path), {
+            "model": Path(path).name,
+            "sha256": file_sha256(Path(path)),
+        }
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(f"--model: {error}") from error
+
+
+def _embed_plate(
+    store: CellStore,
+    plate: str,
+    writer: FeatureWriter,
+    extractor: Extractor,
+    options: EmbedOptions,
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yields rows of the index and their features, in order."""
+    if writer.complete:
+        return
+    index = store.read_plate(plate)
+    first = int(index["row"][0].as_py()) if len(index) else 0
+    starts = range(writer.done, len(index), options.batch_size)
+    chunks = [np.arange(a, min(a + options.batch_size, len(index))) + first for a in starts]
+    for start, features in zip(starts, _map(store, chunks, extractor), strict=True):
+        yield index.slice(start, len(features)), features
+
+
+def _map(store: CellStore, chunks: list[np.ndarray], extractor: Extractor) -> Iterator[np.ndarray]:
+    work = functools.partial(_read_and_run, store, extractor.run)
+    if extractor.workers == 1 or len(chunks) < 2:
+        yield from map(work, chunks)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy JAX's threads
+    with ProcessPoolExecutor(extractor.workers, mp_context=context) as pool:
+        yield from pool.map(work, chunks)
+
+
+def _read_and_run(
+    store: CellStore, extract: Extract, rows: Integer[np.ndarray, " n"]
+) -> Float[np.ndarray, "n d"]:
+    return extract(store.read(rows))
+
+
+def _write_npz(folder: Path, plates: Sequence[str]) -> None:
+    for plate in plates:
+        export_npz(folder, folder.parent / "features_npz", plate, lambda: None)

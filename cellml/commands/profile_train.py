@@ -1,0 +1,194 @@
+"""`cellml profile train`: a network for features of cells, from the project's own settings."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from cellml import experiment
+from cellml.commands.long_work import EXIT_INTERRUPTED, say
+from cellml.data.painting_project import open_project
+from cellml.errors import UsageError
+from cellml.experiment.embedding import SCHEMES, last_embedder
+from cellml.experiment.wsl_presets import PRESETS
+from cellml.train.loop import TrainingInterrupted
+
+PLATE = "Metadata_Plate"
+IMAGENET = "ImageNet"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the user asked for; see `cellml profile train --help`. None leaves it to the project.
+
+    Attributes:
+      project: Folder of the project.
+      experiment: The run is `outputs/<experiment>/model`.
+      preset: A key of `PRESETS`.
+      split: One of `SCHEMES`.
+      plates: Plates that validate.
+      treatments: Treatments that are held out.
+      init_weights: Weights to start from.
+      epochs: Length of the training.
+      steps: The same in steps.
+      changes: `name.of.entry=value`, as in a config; values are JSON or texts.
+      store: Name of the store in `outputs/`.
+      config: File in inputs/config, where there are several.
+    """
+
+    project: Path
+    experiment: str = "wsl"
+    preset: str = "dissertation"
+    split: str | None = None
+    plates: Sequence[str] = ()
+    treatments: Sequence[str] = ()
+    init_weights: Path | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    changes: Sequence[str] = ()
+    store: str = "single-cells"
+    config: str | None = None
+
+
+def run(options: TrainOptions, console: Console) -> int:
+    """Trains, or goes on where an interrupted run stopped.
+
+    Args:
+      options: See `TrainOptions`.
+      console: Where the summary goes.
+
+    Returns:
+      Exit code: 0, or 130 if interrupted (a checkpoint was written).
+
+    Raises:
+      UserError: The project or the weights cannot be read.
+      UsageError: Options do not fit each other, the project, or the run that is there.
+    """
+    config = make_config(options)
+    workdir = options.project / "outputs" / options.experiment / "model"
+    try:
+        experiment.run(config, workdir)
+    except TrainingInterrupted as stop:
+        say(console, str(stop))
+        return EXIT_INTERRUPTED
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(f"cellml profile train: {error}") from error
+    say(console, f"{workdir}: curves.png, metrics.jsonl and {last_embedder(workdir).name}")
+    return 0
+
+
+def make_config(options: TrainOptions) -> ConfigDict:
+    """The config of the run: the preset, then the project's settings, then the options.
+
+    Args:
+      options: See `TrainOptions`.
+
+    Returns:
+      A config with `task = "embedding"`.
+
+    Raises:
+      UserError: The project cannot be read.
+      UsageError: Options do not fit each other or the project.
+    """
+    if options.preset not in PRESETS:
+        raise UsageError(f"--preset: unknown {options.preset!r}; known: {', '.join(PRESETS)}")
+    if options.epochs is not None and options.steps is not None:
+        raise UsageError("--epochs and --steps exclude each other")
+    project = open_project(options.project, config=options.config)
+    config = PRESETS[options.preset](options.split or SCHEMES[0])
+    config.data.store = str(project.root / "outputs" / options.store)
+    settings = project.settings("train")
+    if options.preset == "dissertation":
+        _follow_project(config, settings)
+    if options.split is None and not options.plates and not options.treatments:
+        _follow_partition(config, settings)
+    if options.plates:
+        config.data.split.update(scheme="leave_plates_out", plates=tuple(options.plates))
+    if options.treatments:
+        config.data.split.update(
+            scheme="leave_treatments_out", treatments=tuple(options.treatments)
+        )
+    if options.init_weights is not None:
+        config.init_weights = str(options.init_weights)
+    elif options.preset == "dissertation" and settings["train.model.initialization"] == IMAGENET:
+        raise UsageError(
+            f"{project.root}: the configuration wants ImageNet weights: give them with "
+            "--init-weights FILE, or train from random ones with --preset scratch"
+        )
+    _set_length(config, options)
+    for change in options.changes:
+        _change(config, change)
+    return config
+
+
+def _follow_project(config: ConfigDict, settings: dict[str, Any]) -> None:
+    """Takes over what DeepProfiler's configuration says of the training."""
+    config.optimizer.learning_rate = float(settings["train.model.params.learning_rate"])
+    config.train.batch_size = settings["train.model.params.batch_size"]
+    config.train.epochs = settings["train.model.epochs"]
+    config.loss.label_smoothing = float(settings["train.model.params.label_smoothing"])
+    config.model.variant = f"b{settings['train.model.params.conv_blocks']}"
+    config.eval.batch_size = settings["train.validation.batch_size"]
+    if not settings["train.model.augmentations"]:
+        config.augmentation.update(
+            zoom_probability=0.0, flip_probability=0.0, rotate=False, brightness=0.0, contrast=0.0
+        )
+
+
+def _follow_partition(config: ConfigDict, settings: dict[str, Any]) -> None:
+    column = settings["train.partition.split_field"]
+    validation = [str(value) for value in settings["train.partition.validation"] or ()]
+    training = [str(value) for value in settings["train.partition.training"] or ()]
+    if not column or not validation:
+        return
+    if set(training) == set(validation):  # all data on both sides, as projects of one plate say
+        config.data.split.scheme = "leave_cells_out"
+    elif column == PLATE:
+        config.data.split.update(scheme="leave_plates_out", plates=tuple(validation))
+    else:
+        config.data.split.update(
+            scheme="column", column=column, training=tuple(training), validation=tuple(validation)
+        )
+
+
+def _set_length(config: ConfigDict, options: TrainOptions) -> None:
+    if options.epochs is not None:
+        if "steps" in config.train:
+            raise UsageError(f"--preset {options.preset} is as long as --steps says, not --epochs")
+        config.train.epochs = options.epochs
+    if options.steps is None:
+        return
+    if "steps" not in config.train:
+        raise UsageError(f"--preset {options.preset} is as long as --epochs says, not --steps")
+    config.train.update(
+        steps=options.steps,
+        eval_every=max(options.steps // 10, 1),
+        checkpoint_every=max(options.steps // 2, 1),
+    )
+    schedule = config.optimizer.schedule
+    schedule.update(
+        steps=options.steps, warmup_steps=min(schedule.warmup_steps, options.steps // 4)
+    )
+
+
+def _change(config: ConfigDict, change: str) -> None:
+    name, _, text = change.partition("=")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    *path, last = name.split(".")
+    part: Any = config
+    try:
+        for step in path:
+            part = part[step]
+        if last not in part:
+            raise KeyError(last)
+        part[last] = tuple(value) if isinstance(value, list) else value
+    except (KeyError, TypeError, AttributeError) as error:
+        known = ", ".join(part) if isinstance(part, ConfigDict) else ""
+        raise UsageError(f"--set {change}: no such entry, or of another kind ({known})") from error

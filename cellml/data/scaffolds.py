@@ -1,0 +1,75 @@
+"""What counts as the same compound: Bemis-Murcko scaffolds and skeletons of InChIKeys.
+
+A SMILES that RDKit cannot read has neither (None). RDKit is imported where it is used.
+"""
+
+from collections.abc import Sequence
+
+from cellml.data.smiles_processes import Progress, map_smiles
+
+SKELETON_LETTERS = 14
+"""First block of an InChIKey: atoms and bonds without stereochemistry, isotopes and charges."""
+
+
+def murcko_scaffolds(
+    smiles: Sequence[str], *, workers: int = 1, progress: Progress | None = None
+) -> list[str | None]:
+    """Finds the Bemis-Murcko scaffold of each compound: its rings and what links them.
+
+    Args:
+      smiles: Compounds; atom map numbers are left out of account.
+      workers: Processes.
+      progress: Called with the number of compounds done and of all.
+
+    Returns:
+      Canonical SMILES without chirality, empty for compounds without rings (which so make one
+      group, as in Chemprop and in the published folds), None where RDKit cannot read the SMILES.
+    Source: Bemis & Murcko 1996, J. Med. Chem. 39:2887.
+    """
+    return map_smiles(_scaffolds, smiles, workers=workers, progress=progress)
+
+
+def inchikey_skeletons(
+    smiles: Sequence[str], *, workers: int = 1, progress: Progress | None = None
+) -> list[str | None]:
+    """Finds the first block of each compound's InChIKey, which stereo-isomers share.
+
+    Args:
+      smiles: Compounds.
+      workers: Processes.
+      progress: Called with the number of compounds done and of all.
+
+    Returns:
+      14 letters; None where RDKit cannot read the SMILES or InChI cannot describe the compound.
+    """
+    return map_smiles(_skeletons, smiles, workers=workers, progress=progress)
+
+
+def _scaffolds(smiles: list[str]) -> list[str | None]:
+    from rdkit import Chem, rdBase
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    found: list[str | None] = []
+    with rdBase.BlockLogs():
+        for text in smiles:
+            molecule = Chem.MolFromSmiles(text)
+            if molecule is None or not text:
+                found.append(None)
+                continue
+            for atom in molecule.GetAtoms():
+                atom.SetAtomMapNum(0)
+            scaffold = MurckoScaffold.MurckoScaffoldSmiles(mol=molecule, includeChirality=False)
+            found.append(str(scaffold))
+    return found
+
+
+def _skeletons(smiles: list[str]) -> list[str | None]:
+    from rdkit import Chem, rdBase
+
+    found: list[str | None] = []
+    with rdBase.BlockLogs():
+        for text in smiles:
+            molecule = Chem.MolFromSmiles(text)
+            key = "" if molecule is None or not text else Chem.MolToInchiKey(molecule)
+            found.append(key[:SKELETON_LETTERS] or None)
+    return found

@@ -1,0 +1,218 @@
+"""From a table of compounds to what an activity model takes, and from its outputs back to rows."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+
+from cellml.data import graph_batching, row_batching
+from cellml.data.compound_features import read_features
+from cellml.data.fingerprints import morgan_fingerprints
+from cellml.data.graph_budgets import choose_budgets
+from cellml.data.molecule_chunks import Progress
+from cellml.data.molecules import Molecules, Rejected, read_molecules
+from cellml.errors import UserError
+from cellml.tasks.activity import ActivityModel, ActivitySpec, Modality, predict_with_spread
+from cellml.types import Batch
+
+
+class Described(NamedTuple):
+    """The usable compounds of a table, described as a model wants them; m of n rows.
+
+    Attributes:
+      rows: Row of each in the table, ascending.
+      molecules: Graphs, None if the model has none.
+      fingerprint: Likewise.
+      features: Of all modalities side by side, NaN where missing; likewise.
+      rejected: The other rows and why.
+    """
+
+    rows: Integer[np.ndarray, " m"]
+    molecules: Molecules | None
+    fingerprint: UInt8[np.ndarray, "m b"] | None
+    features: Float[np.ndarray, "m f"] | None
+    rejected: list[Rejected]
+
+    def take(self, places: Integer[np.ndarray, " k"]) -> "Described":
+        """Some of the compounds, by their places among the m, ascending."""
+        return Described(
+            self.rows[places],
+            None if self.molecules is None else self.molecules.take(places),
+            None if self.fingerprint is None else self.fingerprint[places],
+            None if self.features is None else self.features[places],
+            [],
+        )
+
+    @property
+    def extras(self) -> dict[str, np.ndarray]:
+        """What a batch holds beside graphs."""
+        found = {"fingerprint": self.fingerprint, "features": self.features}
+        return {name: values for name, values in found.items() if values is not None}
+
+
+def read_modalities(
+    files: Sequence[Path | str], smiles: Sequence[str]
+) -> tuple[tuple[Modality, ...], Float[np.ndarray, "n f"] | None]:
+    """Reads feature files, one a modality, named by its stem.
+
+    Args:
+      files: See `cellml.data.compound_features.read_features`; may be none.
+      smiles: Of the table's compounds.
+
+    Returns:
+      The modalities, and their features side by side, NaN where missing; None without files.
+
+    Raises:
+      UserError: A file cannot be read, or two have the same name.
+    """
+    modalities, parts = [], []
+    for file in map(Path, files):
+        found = read_features(file, smiles)
+        name = file.name.split(".")[0]
+        if name in [modality.name for modality in modalities]:
+            raise UserError(f"{file}: a second file of features called {name!r}; rename one")
+        modalities.append(Modality(name, found.names))
+        parts.append(found.values)
+    return tuple(modalities), np.concatenate(parts, axis=1) if parts else None
+
+
+def describe(
+    spec: ActivitySpec,
+    smiles: Sequence[str],
+    features: Float[np.ndarray, "n f"] | None = None,
+    *,
+    cache: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Described:
+    """Featurises compounds for a model.
+
+    Args:
+      spec: The model's.
+      smiles: One a row.
+      features: From `read_modalities`, with the modalities of the spec.
+      cache: Folder of molecule codes, see `read_molecules`.
+      workers: Processes.
+      progress: See `read_molecules`.
+
+    Returns:
+      The usable compounds. Without structures in the model, those with any feature at all.
+
+    Raises:
+      ValueError: The features are not those of the spec.
+    """
+    width = 0 if features is None else features.shape[1]
+    if width != spec.n_features:
+        raise ValueError(f"found {width} features a compound, the model takes {spec.n_features}")
+    rows, rejected, molecules, bits = np.arange(len(smiles)), [], None, None
+    options = {"largest_fragment": spec.largest_fragment, "workers": workers, "progress": progress}
+    if spec.uses_graph:
+        molecules, rejected = read_molecules(smiles, cache=cache, **options)
+        rows = molecules.rows
+    if spec.uses_fingerprint:
+        rows, bits, rejected = morgan_fingerprints(smiles, **spec.fingerprint._asdict(), **options)
+    if spec.representation == "features_only" and features is not None:
+        there = np.isfinite(features).any(1)
+        rows = np.flatnonzero(there)
+        rejected = [Rejected(int(i), smiles[i], "no features") for i in np.flatnonzero(~there)]
+    mine = None if features is None else features[rows].astype(np.float32)
+    return Described(rows, molecules, bits, mine, rejected)
+
+
+def training_batches(
+    described: Described,
+    extras: Mapping[str, np.ndarray],
+    *,
+    batch_size: int,
+    seed: int,
+    parts: int = 1,
+) -> Callable[[int], Iterator[Batch]]:
+    """Batches for `cellml.train.loop.fit`.
+
+    Args:
+      described: The training compounds.
+      extras: Further values of each, such as `labels`.
+      batch_size: Compounds a step.
+      seed: Of the order.
+      parts: Devices.
+
+    Returns:
+      `batches(start_step)`.
+    """
+    arrays = {**described.extras, **extras}
+    molecules = described.molecules
+    if molecules is None:
+        arrays["index"] = described.rows.astype(np.int32)
+        return row_batching.training_rows(arrays, batch_size=batch_size, seed=seed)
+    budgets = choose_budgets(
+        molecules.atom_counts, molecules.bond_counts, batch_size=batch_size, parts=parts
+    )
+    return graph_batching.training_batches(
+        molecules, arrays, batch_size=batch_size, seed=seed, budgets=budgets, parts=parts
+    )
+
+
+def evaluation_batches(described: Described, *, batch_size: int) -> Iterator[Batch]:
+    """All compounds once, in one part.
+
+    Args:
+      described: The compounds.
+      batch_size: Compounds a batch, about.
+
+    Yields:
+      Host batches with `index`, the row of each compound in its table.
+    """
+    molecules = described.molecules
+    if molecules is None:
+        arrays = {**described.extras, "index": described.rows.astype(np.int32)}
+        yield from row_batching.evaluation_rows(arrays, batch_size=batch_size)
+        return
+    budgets = choose_budgets(
+        molecules.atom_counts,
+        molecules.bond_counts,
+        batch_size=min(batch_size, len(molecules)),
+        epochs=1,
+    )
+    yield from graph_batching.evaluation_batches(molecules, described.extras, budgets=budgets)
+
+
+class Predictor:
+    """Predicts the compounds of tables; one program serves all that have the same shapes."""
+
+    def __init__(
+        self, spec: ActivitySpec, *, batch_size: int = 256, dropout_samples: int = 0, seed: int = 0
+    ) -> None:
+        """Compiles nothing yet.
+
+        Args:
+          spec: The model's.
+          batch_size: Compounds at a time, about.
+          dropout_samples: Passes of MC dropout a member, 0 for none.
+          seed: Of these.
+        """
+        self._batch_size = batch_size
+        self._key = jax.random.key(seed) if dropout_samples else None
+        self._run = jax.jit(functools.partial(predict_with_spread, spec, samples=dropout_samples))
+
+    def __call__(
+        self, model: ActivityModel, described: Described
+    ) -> tuple[Float[np.ndarray, "m t *k"], Float[np.ndarray, "m t *k"]]:
+        """Gives predictions and their spread, see `predict_with_spread`, a row a compound."""
+        variables = jax.tree.map(jnp.asarray, dict(model.variables))
+        spec = model.spec
+        tail = (len(spec.assays), *((spec.n_classes,) if spec.n_classes else ()))
+        mean, spread = (np.zeros((len(described.rows), *tail), np.float32) for _ in range(2))
+        if not len(described.rows):
+            return mean, spread
+        for batch in evaluation_batches(described, batch_size=self._batch_size):
+            found = self._run(variables, batch, key=self._key)
+            valid = np.asarray(batch["valid"]).reshape(-1)
+            rows = np.asarray(batch["index"]).reshape(-1)[valid]
+            places = np.searchsorted(described.rows, rows)
+            mean[places], spread[places] = (np.asarray(part)[valid] for part in found)
+        return mean, spread

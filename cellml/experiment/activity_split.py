@@ -1,0 +1,104 @@
+"""Training, validation and test parts of a table of compounds, as a config describes them."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from cellml.data.assay_tables import AssayTable
+from cellml.data.scaffolds import murcko_scaffolds
+from cellml.data.split_files import read_splits
+from cellml.errors import UsageError
+from cellml.screening.splits import (
+    TEST,
+    TRAINING,
+    VALIDATION,
+    balanced_parts,
+    codes_of,
+    random_parts,
+)
+
+SCHEMES = ("scaffold_balanced", "random", "column", "file", "none")
+
+
+def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> Int[np.ndarray, " n"]:
+    """Puts each compound into a part.
+
+    Args:
+      config: `scheme`, one of `SCHEMES`; `fractions` and `seed` of the first two; `column` with
+        the values for `test` and `validation` (none: taken from the rest by scaffolds, as large a
+        share as `fractions` says); `file` in Chemprop's JSON and `number` of the split in it.
+        With "none" every compound trains and validates nothing.
+      table: The compounds.
+      workers: Processes for scaffolds.
+
+    Returns:
+      0 training, 1 validation, 2 test, -1 for a compound that a file leaves out.
+
+    Raises:
+      UsageError: Unknown scheme, or a part is empty that must not be.
+    """
+    n = len(table.smiles)
+    scheme, seed = config.scheme, config.seed
+    fractions = tuple(float(share) for share in config.fractions)
+    column, test, validation = config.column, list(config.test), list(config.validation)
+    file, number = config.file, config.number
+    if scheme == "none":
+        return np.full(n, TRAINING)
+    if scheme == "random":
+        parts = random_parts(n, fractions=fractions, seed=seed)
+    elif scheme == "scaffold_balanced":
+        parts = _by_scaffold(table.smiles, fractions, seed, workers)
+    elif scheme == "column":
+        parts = _by_column(table, column, test, validation)
+        if not validation:
+            rest = np.flatnonzero(parts == TRAINING)
+            share = fractions[1] / (fractions[0] + fractions[1])
+            smiles = tuple(table.smiles[i] for i in rest)
+            parts[rest] = _by_scaffold(smiles, (1 - share, share, 0.0), seed, workers)
+            parts[rest[parts[rest] == TEST]] = TRAINING
+    elif scheme == "file":
+        parts = _from_file(Path(file), number, n)
+    else:
+        raise UsageError(f"data.split.scheme: unknown {scheme!r}; known: {', '.join(SCHEMES)}")
+    for part, name in ((TRAINING, "training"), (VALIDATION, "validation")):
+        if not (parts == part).any():
+            raise UsageError(f"{table.path}: the split {scheme!r} leaves no compound for {name}")
+    return parts
+
+
+def _by_scaffold(
+    smiles: tuple[str, ...], fractions: tuple[float, ...], seed: int, workers: int
+) -> Int[np.ndarray, " n"]:
+    train, validation, test = fractions
+    scaffolds = codes_of(murcko_scaffolds(smiles, workers=workers))
+    # Room for the test part, if only rounding is left of it, makes no sense of "larger than half".
+    if test:
+        return balanced_parts(scaffolds, fractions=(train, validation, test), seed=seed)
+    parts = balanced_parts(scaffolds, fractions=(train, validation / 2, validation / 2), seed=seed)
+    return np.where(parts == TEST, VALIDATION, parts)
+
+
+def _by_column(
+    table: AssayTable, column: str, test: list[str], validation: list[str]
+) -> Int[np.ndarray, " n"]:
+    values = [text.strip() for text in table.column(column)]
+    for value in (*test, *validation):
+        if value not in values:
+            known = sorted(set(values))
+            raise UsageError(f"{table.path}, column {column!r}: no {value!r} among {known[:10]}")
+    parts = np.full(len(values), TRAINING)
+    parts[np.isin(values, validation)] = VALIDATION
+    parts[np.isin(values, test)] = TEST
+    return parts
+
+
+def _from_file(path: Path, number: int, n: int) -> Int[np.ndarray, " n"]:
+    splits = read_splits(path, n)
+    if not 0 <= number < len(splits):
+        raise UsageError(f"{path}: holds {len(splits)} splits, number {number} is asked for")
+    parts = np.full(n, -1)
+    for part, rows in enumerate(splits[number]):
+        parts[rows] = part
+    return parts

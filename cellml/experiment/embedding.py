@@ -1,0 +1,263 @@
+"""Weakly supervised training of a cell embedder: a config with `task = "embedding"`."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from cellml.data import cell_splits
+from cellml.data.cell_batching import (
+    balanced_rows,
+    epoch_length,
+    evaluation_batches,
+    image_channels,
+    training_batches,
+)
+from cellml.data.cell_export import export_settings, write_store
+from cellml.data.cell_splits import Cells, CellSplit
+from cellml.data.cell_store import CellStore, open_store
+from cellml.data.crops import Status
+from cellml.data.painting_project import open_project
+from cellml.data.screen_simulation import ScreenDesign
+from cellml.data.screen_simulation_project import write_project
+from cellml.data.writers import write_json
+from cellml.errors import UsageError
+from cellml.experiment.steps import step_counts
+from cellml.ops.crop_augmentation import AugmentationSettings
+from cellml.tasks.embedders import save_embedder, starting_variables
+from cellml.tasks.embedding import Embedder, EmbedderSpec, make_task
+from cellml.train.loop import fit
+from cellml.train.optim import make_optimizer, make_schedule
+from cellml.train.state import TrainState, eval_variables
+from cellml.types import Batch
+from cellml.weights.efficientnet import detect_layout
+from cellml.weights.efficientnet_layouts import module_options
+
+SCHEMES = (*cell_splits.SCHEMES, "column")
+
+
+def train_embedding(config: ConfigDict, workdir: Path) -> TrainState:
+    """Trains an embedder; each checkpoint is exported to `workdir/embedders/step_N.safetensors`.
+
+    Beside the run it writes split.json: what trains, what validates, and what they have in common.
+
+    Raises:
+      UsageError: The store or the split does not fit the config.
+    """
+    store = _store(config, workdir)
+    cells, usable = read_cells(store, edges=config.data.edges)
+    split = make_split(config.data.split, cells, store=store, rows=usable)
+    classes, spec = _classes(config, store, cells, split)
+    rows = usable[split.train]
+    train_classes, validation_classes = classes[split.train], classes[split.validation]
+    _write_split(workdir, config, store, cells, split)
+    batches = training_batches(
+        store,
+        rows,
+        train_classes,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        masked=spec.masked,
+    )
+    rng = np.random.default_rng((config.seed, 1))
+    most = config.eval.cells_max
+    shown = [
+        (usable[split.validation], validation_classes, balanced_rows(validation_classes, rng)),
+        (rows, train_classes, balanced_rows(train_classes, rng)),
+    ]
+
+    def evaluate() -> Iterator[Batch]:
+        for validates, (all_rows, all_classes, chosen) in zip((True, False), shown, strict=True):
+            part = np.sort(chosen[:most])
+            for batch in evaluation_batches(
+                store,
+                all_rows[part],
+                all_classes[part],
+                batch_size=config.eval.batch_size,
+                masked=spec.masked,
+            ):
+                mark = np.full(len(batch["valid"]), validates)
+                yield {**batch, "validates": mark}
+
+    def export(state: TrainState) -> None:
+        step = int(state.step)
+        save_embedder(
+            workdir / "embedders" / f"step_{step:06d}.safetensors",
+            Embedder(spec, jax.tree.map(np.asarray, eval_variables(state))),
+            card={"step": step, "config": config.to_dict()},
+        )
+
+    start = config.get("init_weights", None)
+    return fit(
+        make_task(
+            spec,
+            augmentation=AugmentationSettings(**config.augmentation),
+            label_smoothing=config.loss.label_smoothing,
+            classifier_scale=config.model.classifier_scale,
+        ),
+        make_optimizer(config.optimizer),
+        batches,
+        init_batch=next(batches(0)),
+        evaluate=evaluate,
+        workdir=workdir,
+        seed=config.seed,
+        config=config.to_dict(),
+        may_differ=("data.store",),
+        learning_rate=make_schedule(config.optimizer),
+        on_checkpoint=export,
+        best=("f1", "max"),
+        variables=starting_variables(spec, start, jax.random.key(config.seed)) if start else None,
+        log_every=config.train.log_every,
+        ema_decay=config.train.ema_decay,
+        **step_counts(config.train, n_examples=epoch_length(train_classes)),
+    )
+
+
+def read_cells(store: CellStore, *, edges: bool = False) -> tuple[Cells, Int[np.ndarray, " n"]]:
+    """The cells of a store that can train: wholly inside the image, of a known treatment.
+
+    Args:
+      store: All cells.
+      edges: Whether cells that the image cuts off do, too.
+    Returns:
+      Their facts, and their rows in the store.
+    Raises:
+      UsageError: There is no such cell.
+    """
+    index = store.read_index(["plate", "well", "site", "treatment", "y_px", "x_px", "status"])
+    status = index["status"].to_numpy()
+    treatment = np.asarray(index["treatment"].to_pylist(), object)
+    whole = (status == Status.OK) | (edges & (status == Status.EDGE))
+    usable = np.flatnonzero(whole & (treatment != None))  # noqa: E711
+    if not len(usable):
+        raise UsageError(
+            f"{store.folder}: no cell to train on among {len(store)}: it must lie within the image "
+            "and have a treatment"
+        )
+    plate, well, site = (
+        np.asarray(index[name].to_pylist(), object)[usable] for name in ("plate", "well", "site")
+    )
+    centres = np.stack([index["y_px"].to_numpy(), index["x_px"].to_numpy()], axis=1)[usable]
+    return Cells(plate, well, site, treatment[usable], centres.astype(np.float64)), usable
+
+
+def make_split(
+    config: ConfigDict, cells: Cells, *, store: CellStore, rows: Int[np.ndarray, " n"]
+) -> CellSplit:
+    """The split that a config's `data.split` describes.
+
+    Args:
+      config: `scheme`, one of `SCHEMES`; `plates` (leave_plates_out; empty for the last one),
+        `treatments` (leave_treatments_out), `fraction` and `seed` of the cells; `column` of the
+        store's metadata with the values for `training` and `validation`.
+      cells: The cells.
+      store: Has the metadata.
+      rows: Rows of the cells in the store.
+    Returns:
+      The split.
+    Raises:
+      UsageError: Unknown scheme, or as of the functions of `cell_splits`.
+    """
+    scheme, options = config.scheme, {"fraction": config.fraction, "seed": config.seed}
+    plates, treatments = list(config.plates), list(config.treatments)
+    column, sides = config.column, [[str(v) for v in config[s]] for s in ("training", "validation")]
+    if scheme == "leave_plates_out":
+        return cell_splits.leave_plates_out(cells, plates or [max(cells.plate.tolist())])
+    if scheme == "leave_cells_out":
+        return cell_splits.leave_cells_out(cells, **options)
+    if scheme == "leave_treatments_out":
+        return cell_splits.leave_treatments_out(cells, treatments, **options)
+    if scheme == "column":
+        found = store.read_index()
+        if column not in found.column_names:
+            raise UsageError(
+                f"data.split.column: {store.folder} has no column {column!r}; found: "
+                f"{', '.join(found.column_names)}"
+            )
+        values = np.asarray(found[column].to_pylist(), object)[rows]
+        return cell_splits.by_column(values, *sides)
+    raise UsageError(f"data.split.scheme: unknown {scheme!r}; known: {', '.join(SCHEMES)}")
+
+
+def _store(config: ConfigDict, workdir: Path) -> CellStore:
+    """The config's store, or one that is simulated below `workdir`."""
+    given, design = config.data.store, config.data.simulate
+    if given:
+        return open_store(given)
+    root = workdir / "screen"
+    if not (root / "inputs" / "metadata" / "index.csv").exists():
+        write_project(root, ScreenDesign(**_as_tuples({name: design[name] for name in design})))
+    project = open_project(root)
+    settings = export_settings(project, masks="keep")
+    return write_store(project, root / "outputs" / "single-cells", settings)
+
+
+def _as_tuples(design: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in design.items()}
+
+
+def _classes(
+    config: ConfigDict, store: CellStore, cells: Cells, split: CellSplit
+) -> tuple[Int[np.ndarray, " n"], EmbedderSpec]:
+    """Class of every cell (those of no class are held out), and the spec of the network."""
+    names = sorted(set(cells.treatment[split.train].tolist()))
+    numbers = {name: i for i, name in enumerate(names)}
+    classes = np.array([numbers.get(name, -1) for name in cells.treatment.tolist()], np.int64)
+    if (classes[split.validation] < 0).any():
+        unseen = sorted(set(cells.treatment[split.validation].tolist()) - set(names))
+        raise UsageError(f"data.split: no cell of {', '.join(unseen)} trains, but some validate")
+    model = config.model
+    spec = EmbedderSpec(
+        name="wsl",
+        variant=model.variant,
+        channels=image_channels(store.channels),
+        classes=tuple(names),
+        side_px=store.side_px,
+        input_px=model.input_px,
+        intensity=model.intensity,
+        masked=model.masked,
+        drop_connect=model.drop_connect,
+        norm_momentum=model.norm_momentum,
+        dtype=model.dtype,
+    )
+    start = config.get("init_weights", None)
+    if start and Path(start).suffix in (".h5", ".hdf5", ".pth", ".pt"):
+        options = module_options(detect_layout(start), model.variant)
+        spec = dataclasses.replace(
+            spec, padding=options["padding"], norm_epsilon=options["norm_epsilon"]
+        )
+    return classes, spec
+
+
+def _write_split(
+    workdir: Path, config: ConfigDict, store: CellStore, cells: Cells, split: CellSplit
+) -> None:
+    leakage = cell_splits.find_leakage(cells, split, side_px=store.side_px)
+    facts = {
+        "scheme": config.data.split.scheme,
+        "cells": {side: len(rows) for side, rows in split._asdict().items()},
+        "plates": {
+            side: sorted(set(cells.plate[rows].tolist())) for side, rows in split._asdict().items()
+        },
+        "treatments_held_out": sorted(set(cells.treatment[split.held_out].tolist())),
+        "in_common": leakage._asdict(),
+    }
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / "split.json", facts)
+
+
+def last_embedder(workdir: Path) -> Path:
+    """The embedder that a finished run exported last.
+
+    Raises:
+      UsageError: There is none.
+    """
+    found = sorted((workdir / "embedders").glob("step_*.safetensors"))
+    if not found:
+        raise UsageError(f"{workdir}: holds no trained embedder; train first")
+    return found[-1]

@@ -1,0 +1,224 @@
+"""Training of activity models: the task, its losses, and ensembles trained at once."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from cellml.losses_activity import (
+    LABEL_LOSSES,
+    assay_weights,
+    class_weights,
+    label_weights,
+    masked_mean,
+)
+from cellml.ops.graph_batches import flat
+from cellml.tasks.activity import ActivitySpec, inputs_of, outputs
+from cellml.types import Batch, Key, Loss, ModelState, Task, Variables
+
+LOSSES = {"binary": ("bce",), "multiclass": ("cross_entropy",), "regression": ("mse", "mae")}
+"""What `LossSettings.loss` may be for each kind; the first is the default."""
+
+
+class LossSettings(NamedTuple):
+    """How readouts count in training.
+
+    Attributes:
+      loss: One of `LOSSES` of the kind, empty for its first.
+      class_balance: Whether all classes of an assay weigh the same.
+      assay_balance: Whether all assays weigh the same; otherwise all readouts do.
+      modality_dropout: Share of the modalities that are taken away from a compound, so that the
+        network learns to do without.
+    """
+
+    loss: str = ""
+    class_balance: bool = False
+    assay_balance: bool = False
+    modality_dropout: float = 0.0
+
+
+class Scales(NamedTuple):
+    """Means and standard deviations of the training compounds.
+
+    Attributes:
+      feature_mean: Of each feature.
+      feature_scale: Likewise, 1 where a feature does not vary.
+      target_mean: Of each assay; 0 but for regression.
+      target_scale: Likewise; 1.
+    """
+
+    feature_mean: Float[np.ndarray, " f"]
+    feature_scale: Float[np.ndarray, " f"]
+    target_mean: Float[np.ndarray, " t"]
+    target_scale: Float[np.ndarray, " t"]
+
+
+def scales_of(
+    spec: ActivitySpec,
+    labels: Float[np.ndarray, "n t"],
+    features: Float[np.ndarray, "n f"] | None = None,
+) -> Scales:
+    """Measures the training compounds; other compounds must not take part.
+
+    Args:
+      spec: The kind decides whether targets are scaled.
+      labels: NaN where missing.
+      features: Of all modalities, NaN where missing.
+
+    Returns:
+      The scales.
+    """
+    n_assays = labels.shape[1]
+    target = (np.zeros(n_assays, np.float32), np.ones(n_assays, np.float32))
+    if spec.kind == "regression":
+        target = _moments(labels)
+    return Scales(*_moments(np.zeros((0, 0)) if features is None else features), *target)
+
+
+def make_task(
+    spec: ActivitySpec,
+    settings: LossSettings | None = None,
+    *,
+    scales: Scales | None = None,
+    labels: Float[np.ndarray, "n t"] | None = None,
+) -> Task:
+    """The training task; with several members that of `ensemble_task`.
+
+    Args:
+      spec: The network.
+      settings: How readouts count; the defaults, if None.
+      scales: From `scales_of`; 0 and 1, if None.
+      labels: Of the training compounds, for the balance of classes and assays.
+
+    Returns:
+      The task; batches need `labels`, Float[b t], besides what `inputs_of` takes. Its metric is the
+      plain loss, without weights.
+
+    Raises:
+      ValueError: The loss is none of the kind, or a balance is asked for without labels.
+    """
+    settings = settings or LossSettings()
+    known_losses = LOSSES[spec.kind]
+    name = settings.loss or known_losses[0]
+    if name not in known_losses:
+        raise ValueError(
+            f"activity: loss {name!r} for kind {spec.kind!r}, expected one of "
+            f"{', '.join(known_losses)}"
+        )
+    by_class, by_assay = _balance(spec, settings, labels)
+    scaled = _no_scales(spec) if scales is None else scales
+
+    def init(key: Key, batch: Batch) -> Variables:
+        inputs = inputs_of(spec, batch)
+        network = spec.network()
+        width = spec.n_features + (len(spec.modalities) if spec.presence else 0)
+        others = [] if inputs.fingerprint is None else [inputs.fingerprint]
+        if spec.modalities:
+            others.append(jnp.zeros((len(inputs.valid), width)))
+        found = network.init(key, inputs.graphs, inputs.valid, tuple(others))
+        params: dict[str, Any] = {"network": found["params"]}
+        if spec.uncertainty_weights:
+            params["log_variance"] = jnp.zeros(len(spec.assays))
+        return {"params": params, "scales": jax.tree.map(jnp.asarray, scaled._asdict())}
+
+    def label_loss(variables: Variables, batch: Batch, key: Key | None, weighted: bool) -> Loss:
+        inputs = inputs_of(spec, batch)
+        target = jnp.asarray(batch["labels"])
+        target = flat(target) if spec.uses_graph else target
+        known = jnp.isfinite(target) & inputs.valid[:, None]
+        target = jnp.where(known, target, 0.0)
+        if spec.kind == "regression":
+            scale = variables["scales"]
+            target = (target - scale["target_mean"][None]) / scale["target_scale"][None]
+        found = outputs(
+            spec, variables, inputs, key=key, modality_dropout=settings.modality_dropout
+        )
+        # NaN of padding or of readouts that do not exist must not reach the sum.
+        each = jnp.where(known, LABEL_LOSSES[name](found, target), 0.0)
+        if not weighted:
+            return masked_mean(each, known)
+        weight = label_weights(target, classes=by_class, assays=by_assay)
+        return masked_mean(
+            each, known, weight=weight, log_variance=variables["params"].get("log_variance")
+        )
+
+    def losses(
+        variables: Variables, batch: Batch, key: Key, train: bool
+    ) -> tuple[dict[str, Loss], ModelState]:
+        loss = label_loss(variables, batch, key if train else None, True)
+        return {name: loss}, {"scales": variables["scales"]}
+
+    def metrics(variables: Variables, batch: Batch) -> dict[str, Loss]:
+        return {name: label_loss(variables, batch, None, False)}
+
+    task = Task(spec.name, init, losses, {name: 1.0}, metrics, reduce_state="first")
+    return ensemble_task(task, spec.members) if spec.members > 1 else task
+
+
+def ensemble_task(task: Task, members: int) -> Task:
+    """A task that trains several networks at once on the same batches.
+
+    They differ in their initial weights and in what is dropped. Every member learns as if it were
+    alone (with a clipped gradient, nearly: the norm is that of all): losses are added over members,
+    not averaged, so the recorded training loss is that of all together; metrics are averaged.
+
+    Args:
+      task: Of one network.
+      members: How many.
+
+    Returns:
+      A task whose variables have a leading axis of members.
+    """
+
+    def init(key: Key, batch: Batch) -> Variables:
+        return jax.vmap(lambda k: task.init(k, batch))(jax.random.split(key, members))
+
+    def losses(
+        variables: Variables, batch: Batch, key: Key, train: bool
+    ) -> tuple[dict[str, Loss], ModelState]:
+        keys = jax.random.split(key, members)
+        found, state = jax.vmap(lambda v, k: task.losses(v, batch, k, train))(variables, keys)
+        # The count of one member divides the sum over all: the gradient of each is its own.
+        return {name: (jnp.sum(s), jnp.mean(c)) for name, (s, c) in found.items()}, state
+
+    def metrics(variables: Variables, batch: Batch) -> dict[str, Loss]:
+        found = jax.vmap(lambda v: task.metrics(v, batch))(variables)
+        return {name: (jnp.mean(s, axis=0), jnp.mean(c, axis=0)) for name, (s, c) in found.items()}
+
+    return task._replace(init=init, losses=losses, metrics=metrics)
+
+
+def _balance(
+    spec: ActivitySpec, settings: LossSettings, labels: np.ndarray | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    if not (settings.class_balance or settings.assay_balance):
+        return None, None
+    if labels is None:
+        raise ValueError("activity: the balance of classes and assays needs the training labels")
+    if settings.class_balance and spec.kind == "regression":
+        raise ValueError("activity: class balance has no meaning for regression")
+    n_classes = spec.n_classes or 2
+    return (
+        class_weights(labels, n_classes) if settings.class_balance else None,
+        assay_weights(labels) if settings.assay_balance else None,
+    )
+
+
+def _no_scales(spec: ActivitySpec) -> Scales:
+    sizes = (spec.n_features, spec.n_features, len(spec.assays), len(spec.assays))
+    return Scales(*(np.full(n, i % 2, np.float32) for i, n in enumerate(sizes)))
+
+
+def _moments(
+    values: Float[np.ndarray, "n c"],
+) -> tuple[Float[Array | np.ndarray, " c"], Float[Array | np.ndarray, " c"]]:
+    """Mean and standard deviation of what is known; 0 and 1 where nothing is, or varies."""
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(0), 1)
+    exact = np.where(known, values, 0).astype(np.float64)
+    mean = exact.sum(0) / count
+    spread = np.sqrt((np.where(known, exact - mean[None, :], 0) ** 2).sum(0) / count)
+    flat_ones = spread <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
+    return mean.astype(np.float32), np.where(flat_ones, 1.0, spread).astype(np.float32)

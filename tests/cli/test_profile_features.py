@@ -1,0 +1,158 @@
+"""`cellml profile train` and `embed`: runs resume, features are right, options are checked."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from cellml.commands import profile_embed, profile_train
+from cellml.commands.profile_train import TrainOptions, make_config
+from cellml.data.cell_measurements import measure_cells
+from cellml.data.cell_store import open_store
+from cellml.data.feature_files import features_path, read_feature_facts
+from cellml.errors import UsageError
+from cellml.models.efficientnet import feature_count
+from cellml.tasks.embedders import load_embedder, random_embedder, save_embedder
+from cellml.tasks.embedding import Embedder, EmbedderSpec, embed
+from tests.cli.screens import content, profile, simulated
+
+CHANGES = (
+    "model.input_px=32",
+    "model.variant=micro",
+    "eval.batch_size=4",
+    "train.batch_size=4",
+    "data.edges=true",
+)
+TINY = [text for change in CHANGES for text in ("--set", change)]
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory):
+    root = simulated(tmp_path_factory.mktemp("screen"))
+    profile("export", root, "--masks", "keep")
+    return root
+
+
+def features_of(root, experiment):
+    store = open_store(root / "outputs" / "single-cells")
+    tables = [
+        pq.read_table(features_path(root / "outputs" / experiment / "features", plate))
+        for plate in store.plates
+    ]
+    rows = [np.stack(table["features"].to_pylist()) for table in tables if len(table)]
+    return store, tables, np.concatenate(rows).astype(np.float32)
+
+
+def test_train_then_embed_gives_the_trained_networks_features(screen):
+    code, text = profile(
+        "train", screen, "--preset", "scratch", "--steps", 2, "--split", "leave_plates_out", *TINY,
+    )  # fmt: skip
+    assert code == 0
+    assert "step_000002.safetensors" in text
+    run = screen / "outputs" / "wsl" / "model"
+    split = json.loads((run / "split.json").read_text())
+    assert split["plates"]["train"] != split["plates"]["validation"]
+    assert "train_f1" in (run / "metrics.jsonl").read_text()
+    before = (run / "metrics.jsonl").read_bytes()
+    profile(
+        "train", screen, "--preset", "scratch", "--steps", 2, "--split", "leave_plates_out", *TINY,
+    )  # fmt: skip
+    assert (run / "metrics.jsonl").read_bytes() == before  # nothing left to do
+
+    assert profile("embed", screen, "--batch-size", 8)[0] == 0
+    store, tables, found = features_of(screen, "wsl")
+    embedder = load_embedder(run / "embedders" / "step_000002.safetensors")
+    cells = store.read(np.arange(len(store)))[..., :5]
+    expected = jax.jit(functools.partial(embed, embedder.spec))(embedder.variables, cells)
+    assert found.shape == (len(store), feature_count("micro"))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    assert tables[0].column_names[:4] == ["plate", "well", "site", "cell_id"]
+
+
+def test_classical_features_use_the_masks_and_resume_to_the_same_bytes(screen, monkeypatch):
+    assert profile("embed", screen, "--model", "classical", "--npz", "--batch-size", 8)[0] == 0
+    store, _, found = features_of(screen, "classical")
+    cells = store.read(np.arange(len(store)))
+    names, expected = measure_cells(cells[..., :5], cells[..., 5] > 0, store.channels[:5])
+    np.testing.assert_array_equal(found, expected)
+    facts = read_feature_facts(
+        screen / "outputs" / "classical" / "features", next(iter(store.plates))
+    )
+    assert facts.names == tuple(names)
+    assert list((screen / "outputs" / "classical" / "features_npz").rglob("*.npz"))
+    whole = content(screen / "outputs" / "classical" / "features")
+
+    real, calls = profile_embed._read_and_run, []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(profile_embed, "_read_and_run", killed)
+    arguments = ("embed", screen, "--model", "classical", "-e", "again", "--batch-size", 8)
+    code, text = profile(*arguments)
+    assert code == 130
+    assert "goes on where this stopped" in text
+    monkeypatch.setattr(profile_embed, "_read_and_run", real)
+    assert profile(*arguments)[0] == 0
+    assert content(screen / "outputs" / "again" / "features") == whole
+
+
+def test_a_model_for_other_channels_or_no_model_is_refused(screen, tmp_path):
+    spec = EmbedderSpec("other", channels=("A", "B", "C", "D", "E"), classes=("a", "b"))
+    variables = random_embedder(seed=0, variant="micro").variables
+    save_embedder(tmp_path / "other.safetensors", Embedder(spec, variables))
+    with pytest.raises(UsageError, match="trained on channels A, B, C, D, E; the store has DNA"):
+        profile("embed", screen, "--model", tmp_path / "other.safetensors")
+    with pytest.raises(UsageError, match="holds no trained embedder"):
+        profile("embed", screen, "-e", "nothing")
+    with pytest.raises(UsageError, match="--model imagenet: --weights FILE expected"):
+        profile("embed", screen, "--model", "imagenet")
+    with pytest.raises(UsageError, match="no such weights file"):
+        profile("embed", screen, "--model", tmp_path / "missing.safetensors")
+    with pytest.raises(UsageError, match="at least 1 expected"):
+        profile("embed", screen, "--model", "classical", "--batch-size", 0)
+
+
+def test_the_projects_configuration_becomes_the_runs(screen):
+    plain = TrainOptions(screen, init_weights=screen / "weights.h5")
+    config = make_config(plain)
+    assert config.optimizer.learning_rate == 0.005
+    assert (config.train.epochs, config.train.batch_size, config.model.variant) == (30, 32, "b0")
+    assert config.data.split.scheme == "leave_plates_out"
+    plates = sorted(open_store(screen / "outputs" / "single-cells").plates)
+    assert list(config.data.split.plates) == plates[-1:]
+    other = dataclasses.replace(plain, treatments=("T001",), epochs=3, changes=("seed=7",))
+    config = make_config(other)
+    assert (config.data.split.scheme, config.train.epochs, config.seed) == (
+        "leave_treatments_out", 3, 7,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "wants ImageNet weights: give them with --init-weights"),
+        ({"preset": "best"}, "unknown 'best'; known: dissertation, scratch"),
+        ({"preset": "scratch", "epochs": 3}, "as long as --steps says"),
+        ({"preset": "scratch", "steps": 3, "epochs": 3}, "exclude each other"),
+        ({"preset": "scratch", "changes": ("modell.x=1",)}, "--set modell.x=1: no such entry"),
+        ({"preset": "scratch", "changes": ("model.x=1",)}, "variant"),
+    ],
+)
+def test_wrong_options_of_train_are_named(screen, changes, message):
+    with pytest.raises(UsageError, match=message):
+        make_config(TrainOptions(screen, **changes))
+
+
+def test_training_errors_are_one_line(screen):
+    options = TrainOptions(screen, "x", "scratch", plates=("X",), changes=("data.edges=true",))
+    with pytest.raises(UsageError, match="no plate 'X' to leave out; found"):
+        profile_train.run(options, Console())
