@@ -84,7 +84,7 @@ def _embed(
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="ImageNet: Keras, timm or torchvision.")
+        Path | None, typer.Option(metavar="FILE", help="ImageNet: Keras, timm or torchvision [downloaded].")
     ] = None,
     variant: Annotated[str, typer.Option(help="Of imagenet and random: b0 to b7.")] = "b0",
     layout: Annotated[

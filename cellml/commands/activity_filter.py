@@ -1,6 +1,5 @@
 """`cellml activity filter`: from a raw matrix of assays to the one that models are trained on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,13 +191,12 @@ def _steps_table(facts: dict[str, Any]) -> Table:
     if facts["rejected"]:
         shown.add_row("not readable", f"{facts['rejected']}", *[""] * 5)
     for step in facts["steps"]:
-        out: Sequence[int] = (step["compounds_removed"], step["assays_removed"])
-        _add_row(shown, step["rule"], *(f"{n:,}" if n else "" for n in out), step)
+        compounds, assays = step["compounds_removed"], step["assays_removed"]
+        shown_compounds = f"{compounds:,}" if compounds else ""
+        _add_row(shown, step["rule"], shown_compounds, f"{assays:,}" if assays else "", step)
     return shown
 
 
-def _add_row(
-    table: Table, name: str, compounds: str, assays: str, left: dict[str, Any]
-) -> None:
+def _add_row(table: Table, name: str, compounds: str, assays: str, left: dict[str, Any]) -> None:
     numbers = (f"{left[key]:,}" for key in ("compounds", "assays", "readouts", "hits"))
     table.add_row(name, compounds, assays, *numbers)

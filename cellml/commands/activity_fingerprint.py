@@ -65,7 +65,7 @@ def run(options: FingerprintOptions, console: Console) -> int:
     if options.out.suffix not in ENDINGS:
         raise UsageError(f"--out {options.out}: one of {', '.join(ENDINGS)} expected as ending")
     name = options.smiles_column or column_names(options.data)[0]
-    table = read_text_table(options.data, required=[options.smiles_column] if name else [])
+    table = read_text_table(options.data, required=[options.smiles_column] if options.smiles_column else [])
     smiles = table[name].to_pylist() if name in table.column_names else []
     if not smiles:
         raise UserError(f"{options.data}: no row below the header, one compound a row expected")
@@ -99,7 +99,9 @@ def run(options: FingerprintOptions, console: Console) -> int:
     write_rejected(options.out.parent / REJECTED, found.rejected)
     say(console, f"wrote {options.out}: {len(found.rows)} x {found.values.shape[1]}")
     if missing:
-        say(console, f"{count(len(missing), 'descriptor')} missing for some compounds, as {missing}")
+        say(
+            console, f"{count(len(missing), 'descriptor')} missing for some compounds, as {missing}"
+        )
     if found.rejected:
         say(
             console,

@@ -18,8 +18,9 @@ from cellml.data.cell_measurements import measure_cells, measurement_names
 from cellml.data.cell_store import CellStore, open_store
 from cellml.data.feature_files import FeatureWriter
 from cellml.data.feature_npz import export_npz
-from cellml.errors import UsageError
+from cellml.errors import UsageError, UserError
 from cellml.experiment.embedding import last_embedder
+from cellml.weights.downloads import fetch
 from cellml.weights.store import file_sha256
 
 CLASSICAL, RANDOM, IMAGENET = "classical", "random", "imagenet"
@@ -37,7 +38,8 @@ class EmbedOptions:
       experiment: Name of the features: `outputs/<experiment>/features`.
       model: `classical`, `random`, `imagenet`, a weights file of an embedder; None for what
         `outputs/<experiment>/model` holds.
-      weights: Of `imagenet`: a file in Keras', timm's or torchvision's layout.
+      weights: Of `imagenet`: a file in Keras', timm's or torchvision's layout; None to download
+        Keras' for B0 into `outputs/weights`.
       variant: Of `random` and `imagenet`: size of the network.
       layout: Of `imagenet`: `timm_tf`, if the file is of that kind.
       input_px: Of `random` and `imagenet`: crops are resized to this side.
@@ -200,10 +202,9 @@ def _embedder(options: EmbedOptions) -> tuple[Any, dict[str, Any]]:
                 "seed": options.seed,
             }
         if options.model == IMAGENET:
-            if options.weights is None:
-                raise UsageError("--model imagenet: --weights FILE expected")
-            embedder = embedders.imagenet_embedder(options.weights, layout=options.layout, **sized)
-            return embedder, {"model": IMAGENET, "sha256": file_sha256(options.weights)}
+            weights = options.weights or _fetch_imagenet(options)
+            embedder = embedders.imagenet_embedder(weights, layout=options.layout, **sized)
+            return embedder, {"model": IMAGENET, "sha256": file_sha256(weights)}
         path = options.model
         if path is None:
             path = last_embedder(options.project / "outputs" / options.experiment / "model")
@@ -213,6 +214,15 @@ def _embedder(options: EmbedOptions) -> tuple[Any, dict[str, Any]]:
         }
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--model: {error}") from error
+
+
+def _fetch_imagenet(options: EmbedOptions) -> Path:
+    if options.variant != "b0":
+        raise UsageError(f"--model imagenet --variant {options.variant}: --weights FILE expected")
+    try:
+        return fetch("efficientnet_b0_imagenet", options.project / "outputs" / "weights")
+    except OSError as error:
+        raise UserError(str(error)) from error
 
 
 def _embed_plate(

@@ -42,7 +42,7 @@ class RunOptions:
       design: Changes of the simulated screen, as of `cellml profile init --design`.
       features: Sets of features to compare: of `classical`, `random`, `imagenet`, `wsl` (plates
         left out) and `wsl-cells-out`.
-      weights: ImageNet weights; `wsl` starts from them, `imagenet` needs them.
+      weights: ImageNet weights: `wsl` starts from them, `imagenet` uses them (or downloads Keras').
       steps: Length of each training from random weights; None for the preset's.
       prepare: Whether to correct the illumination.
       normalize: As of `cellml profile aggregate`; "" for standardize of classical features only.
@@ -82,8 +82,6 @@ def run(options: RunOptions, console: Console) -> int:
     known = ("classical", "random", "imagenet", "wsl", "wsl-cells-out")
     if unknown := [name for name in options.features if name not in known]:
         raise UsageError(f"--features: unknown {unknown[0]!r}; known: {', '.join(known)}")
-    if "imagenet" in options.features and options.weights is None:
-        raise UsageError("--features imagenet: --weights FILE expected")
     stages = _stages(options, console)
     seconds: dict[str, float] = {}
     for number, (name, work) in enumerate(stages, 1):

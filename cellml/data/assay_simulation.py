@@ -110,8 +110,8 @@ def _compounds(count: int, rng: np.random.Generator) -> tuple[tuple[str, ...], n
     while len(made) < count:
         first, second = rng.integers(len(ENDS), size=2)
         left, right = rng.integers(len(CORES), size=2)
-        # The inner core stands in brackets of the outer one: rings are numbered 1 and 2.
-        inner = CORES[right].replace("1", "2").format(ENDS[second], "")
+        # Rings are numbered 1 in the first core, 2 in the second.
+        inner = CORES[right].format(ENDS[second], "").replace("1", "2")
         outer = CORES[left].format(ENDS[first], LINKERS[rng.integers(len(LINKERS))] + inner)
         made.setdefault(outer, (int(first), int(second)))
     return tuple(made), np.array(list(made.values()))

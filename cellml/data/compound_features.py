@@ -44,7 +44,7 @@ class CompoundFeatures:
     @property
     def there(self) -> Bool[np.ndarray, " n"]:
         """Compounds with a number at least."""
-        return ~np.isnan(self.values).all(1)
+        return np.asarray(~np.isnan(self.values).all(1))
 
 
 def read_features(path: Path, smiles: Sequence[str]) -> CompoundFeatures:
@@ -144,14 +144,17 @@ def _from_numpy(path: Path, n: int) -> tuple[tuple[str, ...], np.ndarray]:
     total = int(arrays["n_rows"]) if "n_rows" in arrays else len(values)
     if total != n:
         raise _wrong_length(path, total, n)
-    names = arrays.get("names", np.array([f"f{i}" for i in range(values.shape[1])]))
+    width = values.size // max(len(values), 1)
+    names = arrays.get("names", np.array([f"f{i}" for i in range(width)]))
     filled = values.astype(np.float32)
     if rows is not None:
-        filled = np.full((n, values.shape[1]), np.nan, np.float32)
+        filled = np.full((n, width), np.nan, np.float32)
         filled[rows] = values
     if np.isinf(filled).any():
         row, column = np.argwhere(np.isinf(filled))[0].tolist()
-        raise UserError(f"{path}: row {row}, feature {names[column]} is infinite, a number expected")
+        raise UserError(
+            f"{path}: row {row}, feature {names[column]} is infinite, a number expected"
+        )
     return tuple(str(name) for name in names), filled
 
 
@@ -179,7 +182,7 @@ def _numbers(path: Path, table: pd.DataFrame) -> tuple[tuple[str, ...], np.ndarr
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
         empty = column.isna().to_numpy()
         bad = (np.isnan(numbers) & ~empty) | np.isinf(numbers)
-        if bad.all() or (bad | empty).all() and bad.any():
+        if bad.all() or ((bad | empty).all() and bad.any()):
             continue  # a column of texts
         if bad.any():
             row = int(np.argmax(bad))

@@ -70,9 +70,7 @@ def read_prediction_rows(
         columns.append(_numbers(path, name, table[name].combine_chunks()))
     values = np.stack(columns, axis=1) if columns else np.zeros((table.num_rows, 0), np.float32)
     others = [name for name in table.column_names if name != smiles and name not in set(assays)]
-    return PredictionRows(
-        path, tuple(table[smiles].to_pylist()), values, table.select(others)
-    )
+    return PredictionRows(path, tuple(table[smiles].to_pylist()), values, table.select(others))
 
 
 def write_predictions(
@@ -165,9 +163,7 @@ def match_rows(
         found = rows_of.get(key, [])
         if not found:
             what = f"{key[0]!r}" + (f" with {fold_column} {key[1]!r}" if by_fold else "")
-            raise UserError(
-                f"{part.path}, line {line_of(lines[0])}: {what} is not in {table.path}"
-            )
+            raise UserError(f"{part.path}, line {line_of(lines[0])}: {what} is not in {table.path}")
         if len(lines) not in (1, len(found)):
             raise UserError(
                 f"{part.path}, line {line_of(lines[1])}: {len(lines)} predictions of {key[0]!r} "

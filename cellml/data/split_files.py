@@ -1,4 +1,4 @@
-"""Splits as Chemprop's JSON: a list of {train, val, test}, each a list of rows or text as "0-2,4"."""
+"""Splits as Chemprop's JSON: a list of {train, val, test}, each rows as [0, 1, 4] or "0-1,4"."""
 
 import json
 from collections.abc import Sequence

@@ -14,6 +14,7 @@ import cellml
 from cellml.data.writers import write_json
 from cellml.demo.augmentation import augmentation_chapter
 from cellml.demo.nuclei import nuclei_chapter
+from cellml.demo.profiling import profiling_chapter
 from cellml.demo.settings import DemoRun, DemoSize, Stopwatch
 from cellml.demo.training import training_chapter
 from cellml.report.html import Chapter, write_report
@@ -22,6 +23,7 @@ CHAPTERS: tuple[Callable[[DemoRun], Chapter], ...] = (
     nuclei_chapter,
     augmentation_chapter,
     training_chapter,
+    profiling_chapter,
 )
 """One function per chapter, in the order of the report. A pillar adds its own here."""
 

@@ -22,6 +22,7 @@ class DemoSize:
       training_crop_px: Side of a training crop.
       training_batch: Crops a step.
       training_snapshots: How often its progress is looked at.
+      screen: Attributes of the simulated screen, see `ScreenDesign`.
     """
 
     fields: int = 8
@@ -34,6 +35,7 @@ class DemoSize:
     training_crop_px: int = 96
     training_batch: int = 8
     training_snapshots: int = 6
+    screen: tuple[tuple[str, Any], ...] = (("n_sites", 1), ("n_cells", 14))
 
 
 FULL = DemoSize()
@@ -48,6 +50,18 @@ SMOKE = DemoSize(
     training_crop_px=32,
     training_batch=2,
     training_snapshots=2,
+    screen=(
+        ("mechanisms", ("er_stress", "actin_inhibitor")),
+        ("n_per_mechanism", 3),
+        ("n_inactive", 0),
+        ("n_plates", 2),
+        ("n_rows", 2),
+        ("n_columns", 5),
+        ("n_sites", 1),
+        ("shape", (64, 64)),
+        ("n_cells", 4),
+        ("cell_diameter_px", 24.0),
+    ),
 )
 """Seconds instead of minutes, for tests."""
 

@@ -129,12 +129,11 @@ class _Run:
         self.config, self.workdir, self.spec, self.described = config, workdir, spec, described
         self.labels = labels.astype(np.float32)
         mine = parts[described.rows]
-        places = {part: np.flatnonzero(mine == part) for part in (TRAINING, VALIDATION)}
-        tested = np.isfinite(self.labels[described.rows]).any(1)
+        tested = np.isfinite(self.labels[described.rows]).any(axis=1)
         # A compound without any readout teaches nothing and would only dilute the batches.
-        self.training = described.take(places[TRAINING][tested[places[TRAINING]]])
+        self.training = described.take(np.flatnonzero((mine == TRAINING) & tested))
         # Without a validation part the last epoch counts, and nothing is evaluated.
-        self.validation = described.take(places[VALIDATION])
+        self.validation = described.take(np.flatnonzero(mine == VALIDATION))
         if not len(self.training.rows):
             raise UsageError("no training compound has a readout")
         self.predictor = Predictor(spec, batch_size=config.train.predict_batch_size)

@@ -117,9 +117,9 @@ def describe(
     if spec.uses_fingerprint:
         rows, bits, rejected = morgan_fingerprints(smiles, **spec.fingerprint._asdict(), **options)
     if spec.representation == "features_only" and features is not None:
-        there = np.isfinite(features).any(1)
+        there = np.isfinite(features).any(axis=1)
         rows = np.flatnonzero(there)
-        rejected = [Rejected(int(i), smiles[i], "no features") for i in np.flatnonzero(~there)]
+        rejected = [Rejected(i, smiles[i], "no features") for i in np.flatnonzero(~there).tolist()]
     mine = None if features is None else features[rows].astype(np.float32)
     return Described(rows, molecules, bits, mine, rejected)
 

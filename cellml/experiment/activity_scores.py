@@ -1,4 +1,4 @@
-"""Scores of predictions on the host, by the kind of readout; one number an assay, and their means."""
+"""Scores of predictions on the host: one number an assay by kind of readout, and their means."""
 
 import numpy as np
 from jaxtyping import Float

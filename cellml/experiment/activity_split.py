@@ -41,7 +41,8 @@ def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> In
     """
     n = len(table.smiles)
     scheme, seed = config.scheme, config.seed
-    fractions = tuple(float(share) for share in config.fractions)
+    train, middle, last = (float(share) for share in config.fractions)
+    fractions = (train, middle, last)
     column, test, validation = config.column, list(config.test), list(config.validation)
     file, number = config.file, config.number
     if scheme == "none":
@@ -69,7 +70,7 @@ def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> In
 
 
 def _by_scaffold(
-    smiles: tuple[str, ...], fractions: tuple[float, ...], seed: int, workers: int
+    smiles: tuple[str, ...], fractions: tuple[float, float, float], seed: int, workers: int
 ) -> Int[np.ndarray, " n"]:
     train, validation, test = fractions
     scaffolds = codes_of(murcko_scaffolds(smiles, workers=workers))

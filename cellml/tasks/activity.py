@@ -361,10 +361,10 @@ def _features(
     rate: float,
 ) -> Float[Array, "b f2"]:
     """Standardised features, 0 where missing, and behind them which modalities are there."""
-    scales = variables["scales"]
+    mean, scale = (variables["scales"][f"feature_{name}"] for name in ("mean", "scale"))
     known = jnp.isfinite(raw)
-    standard = (jnp.where(known, raw, 0.0) - scales["feature_mean"]) / scales["feature_scale"]
-    standard = jnp.where(known, standard, 0.0)
+    # Missing is the mean; the difference is taken of finite numbers alone.
+    standard = (jnp.where(known, raw, mean[None]) - mean[None]) / scale[None]
     parts, present, first = [], [], 0
     for i, modality in enumerate(spec.modalities):
         last = first + len(modality.columns)

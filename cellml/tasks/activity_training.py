@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from cellml.losses_activity import (
     LABEL_LOSSES,
@@ -213,12 +213,12 @@ def _no_scales(spec: ActivitySpec) -> Scales:
 
 def _moments(
     values: Float[np.ndarray, "n c"],
-) -> tuple[Float[Array | np.ndarray, " c"], Float[Array | np.ndarray, " c"]]:
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
     """Mean and standard deviation of what is known; 0 and 1 where nothing is, or varies."""
     known = np.isfinite(values)
-    count = np.maximum(known.sum(0), 1)
+    count = np.maximum(known.sum(axis=0), 1)
     exact = np.where(known, values, 0).astype(np.float64)
-    mean = exact.sum(0) / count
-    spread = np.sqrt((np.where(known, exact - mean[None, :], 0) ** 2).sum(0) / count)
-    flat_ones = spread <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
-    return mean.astype(np.float32), np.where(flat_ones, 1.0, spread).astype(np.float32)
+    mean = exact.sum(axis=0) / count
+    spread = np.sqrt((np.where(known, exact - mean[None, :], 0) ** 2).sum(axis=0) / count)
+    same = spread <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
+    return mean.astype(np.float32), np.where(same, 1.0, spread).astype(np.float32)

@@ -1,6 +1,7 @@
 """Published weights, fetched once into a folder of the user's, checked, never half-written."""
 
 import contextlib
+import hashlib
 import os
 import tempfile
 import urllib.error
@@ -24,6 +25,7 @@ class Published(NamedTuple):
         and its hash kept beside the file, and later ones must match.
       licence: Of the weights.
       source: Who published it.
+      md5: Likewise, where that is all that the source states.
     """
 
     url: str
@@ -31,6 +33,7 @@ class Published(NamedTuple):
     sha256: str | None
     licence: str
     source: str
+    md5: str | None = None
 
 
 PUBLISHED: Mapping[str, Published] = {
@@ -40,6 +43,14 @@ PUBLISHED: Mapping[str, Published] = {
         sha256=None,
         licence="MIT",
         source="matterport/Mask_RCNN, release v2.0",
+    ),
+    "efficientnet_b0_imagenet": Published(
+        url="https://storage.googleapis.com/keras-applications/efficientnetb0_notop.h5",
+        file="efficientnetb0_notop.h5",
+        sha256=None,
+        licence="Apache-2.0",
+        source="Keras, keras.applications.EfficientNetB0, which states the MD5",
+        md5="50bc09e76180e00e4465e1a485ddc09d",
     ),
 }
 """What `fetch` knows, by name."""
@@ -77,6 +88,7 @@ def fetch(
         raise ValueError(
             f"{target}: expected SHA-256 {expected}, found {found}; remove it to fetch it anew"
         )
+    _check_md5(entry, target, "; remove it to fetch it anew")
     if entry.sha256 is None and not note.is_file():
         note.write_text(f"{found}\n")
     return target
@@ -106,7 +118,17 @@ def _download(
         found = file_sha256(temporary)
         if expected is not None and found != expected:
             raise ValueError(f"{entry.url}: expected SHA-256 {expected}, found {found}")
+        _check_md5(entry, Path(temporary), "")
         os.replace(temporary, target)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def _check_md5(entry: Published, path: Path, advice: str) -> None:
+    if entry.md5 is None:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != entry.md5:
+        raise ValueError(f"{entry.url}: expected MD5 {entry.md5}, found {found}{advice}")

@@ -179,7 +179,8 @@ class _Dtype:
     def dtype(self) -> np.dtype:
         if self.text[:1] not in "fiub" or not self.text[1:].isdigit():
             raise pickle.UnpicklingError(f"an array of {self.text!r}, numbers expected")
-        return np.dtype(self.text).newbyteorder("=" if self.order == "|" else self.order)
+        plain = np.dtype(self.text)
+        return plain.newbyteorder(">") if self.order == ">" else plain
 
 
 class _Array:

@@ -113,8 +113,8 @@ def test_a_model_for_other_channels_or_no_model_is_refused(screen, tmp_path):
         profile("embed", screen, "--model", tmp_path / "other.safetensors")
     with pytest.raises(UsageError, match="holds no trained embedder"):
         profile("embed", screen, "-e", "nothing")
-    with pytest.raises(UsageError, match="--model imagenet: --weights FILE expected"):
-        profile("embed", screen, "--model", "imagenet")
+    with pytest.raises(UsageError, match="--model imagenet --variant b1: --weights FILE expected"):
+        profile("embed", screen, "--model", "imagenet", "--variant", "b1")
     with pytest.raises(UsageError, match="no such weights file"):
         profile("embed", screen, "--model", tmp_path / "missing.safetensors")
     with pytest.raises(UsageError, match="at least 1 expected"):

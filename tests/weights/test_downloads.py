@@ -58,3 +58,11 @@ def test_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown weights 'x'; known: mask_rcnn_coco"):
         fetch("x", tmp_path)
     assert PUBLISHED["mask_rcnn_coco"].url.endswith(".h5")
+
+
+def test_where_the_source_states_an_md5_it_is_checked(server: Path, tmp_path: Path) -> None:
+    right = _known(server, None)["w"]._replace(md5=hashlib.md5(CONTENT).hexdigest())
+    assert fetch("w", tmp_path / "a", published={"w": right}).read_bytes() == CONTENT
+    with pytest.raises(ValueError, match="expected MD5 0000, found"):
+        fetch("w", tmp_path / "b", published={"w": right._replace(md5="0000")})
+    assert list((tmp_path / "b").iterdir()) == []
