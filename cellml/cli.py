@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from cellml import __version__, platform
+from cellml.cli_activity_models import activity_app  # with all its commands
 from cellml.cli_profile_features import profile_app  # with all its commands
 from cellml.errors import UsageError, UserError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(profile_app, name="profile")
+app.add_typer(activity_app, name="activity")
 
 
 class Tta(enum.StrEnum):
@@ -345,10 +347,29 @@ def tta_merge(
     )
 
 
+LISTS = {"--targets", "--features", "--ignore"}
+"""Options of `cellml activity` that take several values, as in `--targets A B`."""
+
+
+def spread_lists(arguments: list[str]) -> list[str]:
+    """Repeats an option of LISTS before each of its values, as click wants it."""
+    if arguments[:1] != ["activity"]:
+        return arguments
+    spread: list[str] = []
+    option = ""
+    for text in arguments:
+        if text.startswith("-"):
+            option = text if text in LISTS else ""
+        elif option and spread[-1] != option:
+            spread.append(option)
+        spread.append(text)
+    return spread
+
+
 def main() -> None:
     """Entry point: user errors become one line on stderr and an exit code."""
     try:
-        app()
+        app(args=spread_lists(sys.argv[1:]))
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

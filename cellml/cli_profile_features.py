@@ -84,7 +84,8 @@ def _embed(
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="ImageNet: Keras, timm or torchvision [downloaded].")
+        Path | None,
+        typer.Option(metavar="FILE", help="ImageNet: Keras, timm, torchvision [fetched]."),
     ] = None,
     variant: Annotated[str, typer.Option(help="Of imagenet and random: b0 to b7.")] = "b0",
     layout: Annotated[

@@ -83,12 +83,13 @@ def run(options: BaselineOptions, console: Console) -> None:
     Raises:
       UserError: The table, the split or an option cannot be used.
     """
+    if not options.split_column and not options.splits_file:
+        raise UsageError("--split-column or --splits-file is needed: what is held out?")
     besides = [options.split_column] if options.split_column else []
     table = options.source.read(besides=besides)
     require_binary(table)
     folds = read_folds(table, column=options.split_column, splits_file=options.splits_file)
-    if folds is None:
-        raise UsageError("--split-column or --splits-file is needed: what is held out?")
+    assert folds is not None
     with showing("linear baseline", console) as progress:
         values, rejected = predict_linear(
             table, folds, options.settings, workers=options.workers, progress=progress

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cellml.commands.activity_inputs import column_names
 from cellml.commands.long_work import count, say, showing
+from cellml.data.assay_tables import read_smiles
 from cellml.data.compound_features import write_features
 from cellml.data.fingerprints import morgan_fingerprints, rdkit_descriptors
 from cellml.data.molecules import require_all, write_rejected
-from cellml.data.text_tables import read_text_table
-from cellml.errors import UsageError, UserError
+from cellml.errors import UsageError
 
 KINDS = ("morgan", "counts", "descriptors")
 ENDINGS = (".npz", ".parquet", ".csv")
@@ -64,11 +63,7 @@ def run(options: FingerprintOptions, console: Console) -> int:
         raise UsageError(f"--kind {options.kind}: one of {', '.join(KINDS)} expected")
     if options.out.suffix not in ENDINGS:
         raise UsageError(f"--out {options.out}: one of {', '.join(ENDINGS)} expected as ending")
-    name = options.smiles_column or column_names(options.data)[0]
-    table = read_text_table(options.data, required=[options.smiles_column] if options.smiles_column else [])
-    smiles = table[name].to_pylist() if name in table.column_names else []
-    if not smiles:
-        raise UserError(f"{options.data}: no row below the header, one compound a row expected")
+    smiles = read_smiles(options.data, smiles_column=options.smiles_column)
     with showing("computing", console) as progress:
         if options.kind == "descriptors":
             found = rdkit_descriptors(

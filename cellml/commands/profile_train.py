@@ -1,6 +1,5 @@
 """`cellml profile train`: a network for features of cells, from the project's own settings."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from cellml import experiment
+from cellml.commands.config_changes import change_config
 from cellml.commands.long_work import EXIT_INTERRUPTED, say
 from cellml.data.painting_project import open_project
 from cellml.errors import UsageError
@@ -121,7 +121,7 @@ def make_config(options: TrainOptions) -> ConfigDict:
         )
     _set_length(config, options)
     for change in options.changes:
-        _change(config, change)
+        change_config(config, change)
     return config
 
 
@@ -173,22 +173,3 @@ def _set_length(config: ConfigDict, options: TrainOptions) -> None:
     schedule.update(
         steps=options.steps, warmup_steps=min(schedule.warmup_steps, options.steps // 4)
     )
-
-
-def _change(config: ConfigDict, change: str) -> None:
-    name, _, text = change.partition("=")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
-    *path, last = name.split(".")
-    part: Any = config
-    try:
-        for step in path:
-            part = part[step]
-        if last not in part:
-            raise KeyError(last)
-        part[last] = tuple(value) if isinstance(value, list) else value
-    except (KeyError, TypeError, AttributeError) as error:
-        known = ", ".join(part) if isinstance(part, ConfigDict) else ""
-        raise UsageError(f"--set {change}: no such entry, or of another kind ({known})") from error

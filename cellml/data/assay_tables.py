@@ -126,6 +126,25 @@ def read_assays(
     )
 
 
+def read_smiles(path: Path, *, smiles_column: str | None = None) -> tuple[str, ...]:
+    """Reads the compounds of a table that may have no assay.
+
+    Args:
+      path: As of `read_assays`.
+      smiles_column: The first column, if None.
+
+    Returns:
+      SMILES, one a row, as they are.
+
+    Raises:
+      UserError: The file cannot be read or has no row, or there is no such column.
+    """
+    table = read_text_table(path, required=[smiles_column] if smiles_column else [])
+    if not table.num_rows:
+        raise UserError(f"{path}: no row below the header, one compound a row expected")
+    return tuple(table[smiles_column or table.column_names[0]].to_pylist())
+
+
 def require_binary(table: AssayTable) -> None:
     """Checks that every readout is 0 (no hit) or 1 (hit).
 

@@ -127,10 +127,11 @@ def write_features(
 
 def _from_numpy(path: Path, n: int) -> tuple[tuple[str, ...], np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except AttributeError:  # a bare array has no files
-        arrays = {"arr_0": np.load(path, allow_pickle=False)}
+        if path.suffix == ".npy":
+            arrays = {"arr_0": np.load(path, allow_pickle=False)}
+        else:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{path}: cannot be read as arrays of numbers ({error})") from error
     known = [name for name in (*ARRAYS, *list(arrays)[:1]) if name in arrays]

@@ -80,7 +80,7 @@ def write_predictions(
     assays: Sequence[str],
     others: pa.Table | None = None,
 ) -> None:
-    """Writes predictions with six decimals, NaN as nothing.
+    """Writes predictions as float32, with all their digits; NaN as nothing.
 
     Args:
       path: CSV.
@@ -93,7 +93,8 @@ def write_predictions(
     if others is not None:
         columns |= {name: others[name] for name in others.column_names}
     for name, column in zip(assays, values.T, strict=True):
-        columns[name] = pa.array(["" if np.isnan(v) else f"{v:.6g}" for v in column.tolist()])
+        texts = column.astype(np.float32).astype(str).tolist()
+        columns[name] = pa.array(["" if text == "nan" else text for text in texts], pa.string())
     write_csv(path, pa.table(columns))
 
 
@@ -146,13 +147,13 @@ def match_rows(
       UserError: A SMILES is not in the table, or there is neither one prediction of it nor one
         for each of its rows.
     """
-    if part.smiles == table.smiles:
-        return (every := np.arange(len(table.smiles))), every
     by_fold = (
         fold_column is not None
         and fold_column in table.others.column_names
         and fold_column in part.others.column_names
     )
+    if part.smiles == table.smiles and not by_fold:
+        return (every := np.arange(len(table.smiles))), every
     theirs = _keys(table.smiles, table.column(fold_column) if by_fold and fold_column else None)
     ours = _keys(
         part.smiles, part.others[fold_column].to_pylist() if by_fold and fold_column else None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from cellml.experiment.activity import train_activity
 from cellml.experiment.embedding import train_embedding
 from cellml.experiment.instances import train_instances
 from cellml.experiment.semantic import train_semantic
@@ -17,6 +18,7 @@ RUNS: Mapping[str, Callable[[ConfigDict, Path], TrainState]] = {
     "semantic": train_semantic,
     "instances": train_instances,
     "embedding": train_embedding,
+    "activity": train_activity,
 }
 """What a config's `task` may name."""
 

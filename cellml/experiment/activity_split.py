@@ -27,8 +27,9 @@ def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> In
 
     Args:
       config: `scheme`, one of `SCHEMES`; `fractions` and `seed` of the first two; `column` with
-        the values for `test` and `validation` (none: taken from the rest by scaffolds, as large a
-        share as `fractions` says); `file` in Chemprop's JSON and `number` of the split in it.
+        the values for `test` and `validation`; `file` in Chemprop's JSON and `number` of the split
+        in it. A column or file without validation: it is taken from the training part by
+        scaffolds, as large a share as `fractions` says.
         With "none" every compound trains and validates nothing.
       table: The compounds.
       workers: Processes for scaffolds.
@@ -53,16 +54,16 @@ def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> In
         parts = _by_scaffold(table.smiles, fractions, seed, workers)
     elif scheme == "column":
         parts = _by_column(table, column, test, validation)
-        if not validation:
-            rest = np.flatnonzero(parts == TRAINING)
-            share = fractions[1] / (fractions[0] + fractions[1])
-            smiles = tuple(table.smiles[i] for i in rest)
-            parts[rest] = _by_scaffold(smiles, (1 - share, share, 0.0), seed, workers)
-            parts[rest[parts[rest] == TEST]] = TRAINING
     elif scheme == "file":
         parts = _from_file(Path(file), number, n)
     else:
         raise UsageError(f"data.split.scheme: unknown {scheme!r}; known: {', '.join(SCHEMES)}")
+    if scheme in ("column", "file") and not (parts == VALIDATION).any():
+        rest = np.flatnonzero(parts == TRAINING)
+        share = fractions[1] / (fractions[0] + fractions[1])
+        smiles = tuple(table.smiles[i] for i in rest)
+        parts[rest] = _by_scaffold(smiles, (1 - share, share, 0.0), seed, workers)
+        parts[rest[parts[rest] == TEST]] = TRAINING
     for part, name in ((TRAINING, "training"), (VALIDATION, "validation")):
         if not (parts == part).any():
             raise UsageError(f"{table.path}: the split {scheme!r} leaves no compound for {name}")

@@ -98,9 +98,9 @@ def scratch(scheme: str = "leave_plates_out") -> ConfigDict:
       The config.
     """
     config = dissertation(scheme)
+    config.data.edges = True
     config.model.update(
         variant="micro",
-        input_px=64,
         intensity="minmax",
         drop_connect=0.0,
         norm_momentum=0.9,
@@ -114,24 +114,24 @@ def scratch(scheme: str = "leave_plates_out") -> ConfigDict:
             "clip_norm": 1.0,
             "schedule": {
                 "name": "cosine",
-                "steps": 650,
+                "steps": 1500,
                 "warmup_steps": 50,
                 "final_fraction": 0.01,
             },
         }
     )
-    config.loss.label_smoothing = 0.1
+    config.loss.label_smoothing = 0.05
     config.train = ConfigDict(
         {
-            "steps": 650,
-            "batch_size": 64,
+            "steps": 1500,
+            "batch_size": 32,
             "ema_decay": 0.0,
             "log_every": 25,
-            "eval_every": 65,
-            "checkpoint_every": 325,
+            "eval_every": 150,
+            "checkpoint_every": 500,
         }
     )
-    config.eval.update(batch_size=64, cells_max=400)
+    config.eval.update(batch_size=32, cells_max=400)
     return config
 
 

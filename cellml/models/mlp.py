@@ -32,24 +32,26 @@ class Weights(nn.Module):
     Attributes:
       features: Width of the output.
       use_bias: Whether there is a bias.
-      init: One of `INITS`.
+      initializer: One of `INITS`.
     """
 
     features: int
     use_bias: bool = True
-    init: str = "xavier"
+    initializer: str = "xavier"
 
     @nn.compact
     def __call__(self, in_features: int) -> Affine:
         """Gives the kernel [in_features, features] and the bias, None without one."""
-        if self.init not in INITS:
-            raise ValueError(f"init {self.init!r}, expected one of {', '.join(INITS)}")
+        if self.initializer not in INITS:
+            raise ValueError(
+                f"initializer {self.initializer!r}, expected one of {', '.join(INITS)}"
+            )
         bound = max(in_features, 1) ** -0.5
 
         def uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
             return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
 
-        is_torch = self.init == "torch"
+        is_torch = self.initializer == "torch"
         kernel_init = uniform if is_torch else nn.initializers.xavier_normal()
         kernel = self.param("kernel", kernel_init, (in_features, self.features))
         if not self.use_bias:
@@ -74,7 +76,7 @@ class Mlp(nn.Module):
       dropout: Share of the hidden units that are left out in training.
       input_dropout: Likewise of the inputs (Chemprop 1 has the same as `dropout`).
       activation: A key of `ACTIVATIONS`.
-      init: One of `INITS`.
+      initializer: One of `INITS`.
     """
 
     out: int
@@ -82,7 +84,7 @@ class Mlp(nn.Module):
     dropout: float = 0.0
     input_dropout: float = 0.0
     activation: str = "relu"
-    init: str = "xavier"
+    initializer: str = "xavier"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b f"], train: bool = False) -> Float[Array, "b o"]:
@@ -92,7 +94,9 @@ class Mlp(nn.Module):
         for i, features in enumerate((*self.hidden, self.out)):
             if i:
                 x = nn.Dropout(self.dropout, deterministic=not train)(act(x))
-            x = affine(x, Weights(features, init=self.init, name=f"layer_{i}")(x.shape[1]))
+            x = affine(
+                x, Weights(features, initializer=self.initializer, name=f"layer_{i}")(x.shape[1])
+            )
         return x
 
 

@@ -35,9 +35,9 @@ class MpnnPreset(NamedTuple):
 
 
 PRESETS = {
-    "chemprop_v1": MpnnPreset("chemprop_v1", {"aggregation": "mean", "init": "xavier"}),
-    "chemprop_v2": MpnnPreset("chemprop_v2", {"aggregation": "norm", "init": "torch"}),
-    "cellml": MpnnPreset("chemprop_v2", {"aggregation": "mean", "init": "xavier"}),
+    "chemprop_v1": MpnnPreset("chemprop_v1", {"aggregation": "mean", "initializer": "xavier"}),
+    "chemprop_v2": MpnnPreset("chemprop_v2", {"aggregation": "norm", "initializer": "torch"}),
+    "cellml": MpnnPreset("chemprop_v2", {"aggregation": "mean", "initializer": "xavier"}),
 }
 """The defaults of Chemprop's command line, and ours."""
 
@@ -57,7 +57,7 @@ class Mpnn(nn.Module):
       virtual_node: Add to every message a transform of the mean over the whole molecule.
       aggregation: One of `AGGREGATIONS`, atoms to molecule; `norm` is the sum over `norm`.
       norm: See `aggregation`.
-      init: One of `cellml.models.mlp.INITS`.
+      initializer: One of `cellml.models.mlp.INITS`.
     """
 
     hidden: int = 300
@@ -70,7 +70,7 @@ class Mpnn(nn.Module):
     virtual_node: bool = False
     aggregation: str = "mean"
     norm: float = 100.0
-    init: str = "xavier"
+    initializer: str = "xavier"
 
     @nn.compact
     def __call__(
@@ -160,7 +160,7 @@ class Mpnn(nn.Module):
 
     def _weights(self, name: str, *, features: int = 0, bias: bool | None = None) -> Weights:
         use_bias = self.bias if bias is None else bias
-        return Weights(features or self.hidden, use_bias, self.init, name=name)
+        return Weights(features or self.hidden, use_bias, self.initializer, name=name)
 
     def _check(self) -> None:
         for what, value, known in (

@@ -6,7 +6,7 @@ assays. Training is in `cellml.tasks.activity_training`, files in `cellml.tasks.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -128,14 +128,14 @@ class ActivitySpec:
 
     def network(self, **mpnn_changes: Any) -> ActivityNet:
         """The module of one member, with further fields of its graph network if given."""
-        init = PRESETS[self.preset].fields["init"]
+        initializer = PRESETS[self.preset].fields["initializer"]
         head = Mlp(
             out=len(self.assays) * max(self.n_classes, 1),
             hidden=self.hidden,
             dropout=self.dropout,
             input_dropout=self.input_dropout,
             activation=self.activation,
-            init=init,
+            initializer=initializer,
         )
         fields = dict(self.mpnn) | mpnn_changes
         return ActivityNet(head, make_mpnn(self.preset, **fields) if self.uses_graph else None)
@@ -282,9 +282,20 @@ def member_outputs(
     if spec.members == 1:
         return outputs(spec, variables, inputs, key=key)[None]
     if key is None:
-        return jax.vmap(lambda v: outputs(spec, v, inputs))(variables)
+        return over_members(lambda v: outputs(spec, v, inputs))(variables)
     keys = jax.random.split(key, spec.members)
-    return jax.vmap(lambda v, k: outputs(spec, v, inputs, key=k))(variables, keys)
+    return over_members(lambda v, k: outputs(spec, v, inputs, key=k))(variables, keys)
+
+
+def over_members(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Maps a function over the leading axis of its arguments: the members of an ensemble.
+
+    With `vmap`, except on CPUs, whose batched products and scatters take twice the time of single
+    ones: there the members take turns, within one program and with the same results.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function)
+    return lambda *arguments: jax.lax.map(lambda some: function(*some), arguments)
 
 
 def predict_members(

@@ -15,7 +15,7 @@ from cellml.losses_activity import (
     masked_mean,
 )
 from cellml.ops.graph_batches import flat
-from cellml.tasks.activity import ActivitySpec, inputs_of, outputs
+from cellml.tasks.activity import ActivitySpec, inputs_of, outputs, over_members
 from cellml.types import Batch, Key, Loss, ModelState, Task, Variables
 
 LOSSES = {"binary": ("bce",), "multiclass": ("cross_entropy",), "regression": ("mse", "mae")}
@@ -121,7 +121,9 @@ def make_task(
         params: dict[str, Any] = {"network": found["params"]}
         if spec.uncertainty_weights:
             params["log_variance"] = jnp.zeros(len(spec.assays))
-        return {"params": params, "scales": jax.tree.map(jnp.asarray, scaled._asdict())}
+        # Without features there are no scales of them: checkpoints refuse arrays of no size.
+        there = {name: jnp.asarray(value) for name, value in scaled._asdict().items() if value.size}
+        return {"params": params, "scales": there}
 
     def label_loss(variables: Variables, batch: Batch, key: Key | None, weighted: bool) -> Loss:
         inputs = inputs_of(spec, batch)
@@ -179,12 +181,12 @@ def ensemble_task(task: Task, members: int) -> Task:
         variables: Variables, batch: Batch, key: Key, train: bool
     ) -> tuple[dict[str, Loss], ModelState]:
         keys = jax.random.split(key, members)
-        found, state = jax.vmap(lambda v, k: task.losses(v, batch, k, train))(variables, keys)
+        found, state = over_members(lambda v, k: task.losses(v, batch, k, train))(variables, keys)
         # The count of one member divides the sum over all: the gradient of each is its own.
         return {name: (jnp.sum(s), jnp.mean(c)) for name, (s, c) in found.items()}, state
 
     def metrics(variables: Variables, batch: Batch) -> dict[str, Loss]:
-        found = jax.vmap(lambda v: task.metrics(v, batch))(variables)
+        found = over_members(lambda v: task.metrics(v, batch))(variables)
         return {name: (jnp.mean(s, axis=0), jnp.mean(c, axis=0)) for name, (s, c) in found.items()}
 
     return task._replace(init=init, losses=losses, metrics=metrics)

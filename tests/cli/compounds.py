@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from cellml.cli_activity import activity_app
 
 CORES = ("c1ccccc1", "c1ccncc1", "C1CCCCC1", "c1ccoc1", "c1ccsc1", "c1ccc2ccccc2c1")
-ENDS = ("C", "CC", "CCC", "O", "N", "Cl", "CO", "CN", "C(=O)O", "C#N")
+ENDS = ("C", "CC", "CCC", "O", "N", "Cl", "CO", "CN", "C(=O)O", "N#C")
 SMILES = tuple(f"{end}{core}" for core in CORES for end in ENDS)
 """60 compounds of 6 scaffolds, ten each."""
 

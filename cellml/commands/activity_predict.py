@@ -1,0 +1,146 @@
+"""`cellml activity predict`: assays of new compounds by trained models; rows keep their order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+from rich.console import Console
+
+from cellml.commands.activity_inputs import CompoundSource
+from cellml.commands.long_work import count, say
+from cellml.data.assay_tables import read_smiles
+from cellml.data.prediction_tables import write_predictions
+from cellml.errors import UsageError
+from cellml.experiment.activity import MODEL
+from cellml.experiment.activity_data import Predictor, describe, read_modalities
+from cellml.tasks.activity import ActivityModel
+from cellml.tasks.activity_models import from_chemprop, load_activity
+
+REASON = "rejected"
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What the user asked for; see `cellml activity predict --help`.
+
+    Attributes:
+      source: Compounds; assays in it are not looked at.
+      checkpoint: Folder of `cellml activity train` (all its folds are averaged), a
+        model.safetensors, or a .pt of Chemprop 1 or 2.
+      out: CSV.
+      features: One file a modality of the model; may lack compounds.
+      spread: Whether to write the standard deviation over the members, too.
+      batch_size: Compounds at a time.
+      workers: Processes for featurising.
+    """
+
+    source: CompoundSource
+    checkpoint: Path
+    out: Path
+    features: Sequence[Path] = ()
+    spread: bool = False
+    batch_size: int = 256
+    workers: int = 1
+
+
+def run(options: PredictOptions, console: Console) -> int:
+    """Writes a row a row of the input; those that cannot be predicted say why.
+
+    Args:
+      options: See `PredictOptions`.
+      console: Where the summary goes.
+
+    Returns:
+      Exit code 0.
+
+    Raises:
+      UserError: A table, a model or a feature file cannot be read.
+      UsageError: They do not fit each other.
+    """
+    models = load_models(options.checkpoint)
+    smiles = read_smiles(options.source.path, smiles_column=options.source.smiles_column)
+    spec = models[0].spec
+    modalities, features = read_modalities(options.features, smiles)
+    wanted = [modality.name for modality in spec.modalities]
+    if [modality.name for modality in modalities] != wanted:
+        raise UsageError(
+            f"--features: the model takes {', '.join(wanted) or 'none'}, found "
+            f"{', '.join(modality.name for modality in modalities) or 'none'} (names of the files)"
+        )
+    described = describe(spec, smiles, features, workers=options.workers)
+    predictor = Predictor(spec, batch_size=options.batch_size)
+    found = [predictor(model, described) for model in models]
+    mean = np.mean([each[0] for each in found], axis=0)
+    # The models' own spread, and that between the models.
+    spread = np.sqrt(
+        np.mean([each[1].astype(np.float64) ** 2 for each in found], axis=0)
+        + np.var([each[0] for each in found], axis=0)
+    )
+    names, columns = _columns(spec.assays, mean, len(smiles), described.rows, "")
+    if options.spread:
+        more = _columns(spec.assays, spread, len(smiles), described.rows, "_sd")
+        names, columns = names + more[0], np.concatenate([columns, more[1]], axis=1)
+    reasons = np.full(len(smiles), "", dtype=object)
+    for rejected in described.rejected:
+        reasons[rejected.row] = rejected.reason
+    others = pa.table({REASON: pa.array(reasons.tolist(), pa.string())})
+    write_predictions(options.out, smiles, columns, names, others)
+    n_rejected = int((reasons != "").sum())
+    say(
+        console,
+        f"{count(len(smiles), 'compound')}, {n_rejected} without prediction (column {REASON!r}); "
+        f"{count(len(models), 'model')}: {options.out}",
+    )
+    return 0
+
+
+def load_models(checkpoint: Path) -> list[ActivityModel]:
+    """Loads the models of a checkpoint.
+
+    Args:
+      checkpoint: See `PredictOptions`.
+
+    Returns:
+      At least one; all with the same assays.
+
+    Raises:
+      UsageError: There is no model, it cannot be read, or models differ in their assays.
+    """
+    if checkpoint.is_dir():
+        paths = sorted([*checkpoint.glob(MODEL), *checkpoint.glob(f"*/{MODEL}")])
+    else:
+        paths = [checkpoint]
+    if not paths:
+        raise UsageError(f"{checkpoint}: no {MODEL} in it; train first")
+    try:
+        models = [
+            from_chemprop(path) if path.suffix in (".pt", ".ckpt") else load_activity(path)
+            for path in paths
+        ]
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(f"--checkpoint: {error}") from error
+    for path, model in zip(paths, models, strict=True):
+        if model.spec.to_json() != models[0].spec.to_json():
+            raise UsageError(f"{path}: another model than {paths[0]}; give one of them")
+    return models
+
+
+def _columns(
+    assays: Sequence[str],
+    values: np.ndarray,
+    n_rows: int,
+    rows: np.ndarray,
+    ending: str,
+) -> tuple[list[str], Float[np.ndarray, "n t"]]:
+    """Names and numbers of a column an assay, or an assay and class; NaN in other rows."""
+    classes = values.reshape(len(rows), len(assays), -1)
+    k = classes.shape[2]
+    names = [
+        f"{name}{ending}" if k == 1 else f"{name}_{i}{ending}" for name in assays for i in range(k)
+    ]
+    columns = np.full((n_rows, len(names)), np.nan)
+    columns[rows] = classes.reshape(len(rows), -1)
+    return names, columns

@@ -1,0 +1,311 @@
+"""`cellml activity train`: a model a held-out fold, scored beside a linear baseline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from cellml import experiment
+from cellml.commands import activity_evaluate, activity_split
+from cellml.commands.activity_inputs import FOLD, CompoundFolds, CompoundSource, read_folds
+from cellml.commands.config_changes import change_config
+from cellml.commands.long_work import EXIT_INTERRUPTED, count, say
+from cellml.data.assay_tables import AssayTable
+from cellml.data.prediction_tables import write_predictions
+from cellml.data.split_files import CompoundSplit, write_splits
+from cellml.errors import UsageError
+from cellml.experiment.activity_presets import PRESETS
+from cellml.train.loop import TrainingInterrupted
+
+SPLITS, PREDICTIONS = "splits.json", "predictions.csv"
+REPRESENTATIONS = ("graph", "morgan", "both", "features_only")
+TEST_PART = "test"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the user asked for; see `cellml activity train --help`. None leaves it to the preset.
+
+    Attributes:
+      source: Compounds and assays.
+      out: Folder; fold k is trained in `out/fold_<name>`, a single split in `out/model`.
+      preset: A key of `PRESETS`.
+      split: A kind of `cellml activity split`.
+      folds: Number of folds that are held out in turn; None for one split in three parts.
+      split_column: Folds by a column instead.
+      splits_file: Folds or parts as Chemprop's JSON instead.
+      holdout: Names of the folds to hold out; all in turn, if empty.
+      features: Files of further features, each a modality.
+      features_only: Whether structures are left out.
+      representation: One of `REPRESENTATIONS`.
+      ensemble: Members, trained together.
+      epochs: Length.
+      kind: "binary", "regression" or "multiclass".
+      changes: `name.of.entry=value` of the config.
+      seed: Of everything.
+      baseline: Whether to train the linear baseline on the same split.
+      strict: Stop where a SMILES cannot be read.
+      workers: Processes for featurising.
+    """
+
+    source: CompoundSource
+    out: Path
+    preset: str = "cellml"
+    split: str | None = None
+    folds: int | None = None
+    split_column: str | None = None
+    splits_file: Path | None = None
+    holdout: Sequence[str] = ()
+    features: Sequence[Path] = ()
+    features_only: bool = False
+    representation: str | None = None
+    ensemble: int | None = None
+    epochs: int | None = None
+    kind: str | None = None
+    changes: Sequence[str] = ()
+    seed: int = 0
+    baseline: bool = True
+    strict: bool = False
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trainings of a command.
+
+    Attributes:
+      configs: One a held-out fold, by the name of its folder.
+      folds: What each holds out; None where one split was made by the training itself.
+    """
+
+    configs: dict[str, ConfigDict]
+    folds: CompoundFolds | None
+
+
+def run(options: TrainOptions, console: Console) -> int:
+    """Trains every held-out fold, or goes on where an interrupted run stopped, and scores them.
+
+    Args:
+      options: See `TrainOptions`.
+      console: Where progress and the summary go.
+
+    Returns:
+      Exit code: 0, or 130 if interrupted (a checkpoint was written).
+
+    Raises:
+      UserError: A table or file cannot be read.
+      UsageError: Options do not fit each other, the table, or the run that is there.
+    """
+    _check(options)
+    plan = make_plan(options, console)
+    for number, (name, config) in enumerate(plan.configs.items(), 1):
+        say(console, f"[{number}/{len(plan.configs)}] {name}")
+        try:
+            experiment.run(config, options.out / name)
+        except TrainingInterrupted as stop:
+            say(console, str(stop))
+            return EXIT_INTERRUPTED
+        except (ValueError, FileNotFoundError) as error:
+            raise UsageError(f"cellml activity train: {error}") from error
+    held_out = _gather(options, plan)
+    say(console, f"predictions of the held-out compounds: {held_out}")
+    if _binary(options):
+        _score(options, plan, held_out, console)
+    say(console, f"{count(len(plan.configs), 'model')} in {options.out}")
+    return 0
+
+
+def make_plan(options: TrainOptions, console: Console) -> Plan:
+    """Decides what is trained on what; writes the splits.
+
+    Args:
+      options: See `TrainOptions`.
+      console: Where the command for splits prints.
+
+    Returns:
+      The plan.
+
+    Raises:
+      UserError: A table or file cannot be read.
+      UsageError: Options do not fit each other or the table.
+    """
+    column, file = options.split_column, options.splits_file
+    if column is None and file is None and options.folds is not None:
+        split = activity_split.SplitOptions(
+            options.source,
+            options.out / "split",
+            split=options.split or "scaffold",
+            folds=options.folds,
+            seed=options.seed,
+            similarity=False,
+            strict=options.strict,
+            workers=options.workers,
+        )
+        activity_split.run(split, console)
+        file = options.out / "split" / SPLITS
+    if column is None and file is None:
+        config = base_config(options)
+        if options.split is not None:
+            config.data.split.scheme = options.split
+        return Plan({"model": config}, None)
+    table = options.source.read(besides=[column] if column else [])
+    folds = read_folds(table, column=column, splits_file=file)
+    if folds is None:
+        raise UsageError("no folds found")
+    return Plan(_configs(options, folds, column), folds)
+
+
+def _configs(
+    options: TrainOptions, folds: CompoundFolds, column: str | None
+) -> dict[str, ConfigDict]:
+    """One config a held-out fold; the validation part is taken from the others by scaffolds."""
+    names = [folds.names[k] for k in folds.tested]
+    if unknown := [name for name in options.holdout if name not in names]:
+        raise UsageError(f"--holdout-fold {unknown[0]}: found {', '.join(names)}")
+    configs = {}
+    for k, name in zip(folds.tested, names, strict=True):
+        if options.holdout and name not in options.holdout:
+            continue
+        config = base_config(options)
+        path = options.out / "splits" / f"{name}.json"
+        sides = _sides(folds, k)
+        write_splits(path, [sides])
+        config.data.split.update(scheme="file", file=str(path))
+        if column:
+            config.data.ignore = (*config.data.ignore, column)
+        configs[f"fold_{name}"] = config
+    return configs
+
+
+def _sides(folds: CompoundFolds, tested: int) -> CompoundSplit:
+    """Of three parts, the second validates; of folds, none does yet."""
+    parts = folds.names == ("train", "val", "test")
+    validates = folds.fold == 1 if parts else np.zeros(len(folds.fold), bool)
+    tests = folds.fold == tested
+    trains = (folds.fold >= 0) & ~validates & ~tests
+    return CompoundSplit(*(np.flatnonzero(side) for side in (trains, validates, tests)))
+
+
+def base_config(options: TrainOptions) -> ConfigDict:
+    """The preset with the options that do not concern the split.
+
+    Raises:
+      UsageError: An option is unknown or does not fit.
+    """
+    config = PRESETS[options.preset]()
+    data, model = config.data, config.model
+    config.seed = options.seed
+    data.path = str(options.source.path)
+    data.smiles_column = options.source.smiles_column or ""
+    data.targets, data.ignore = tuple(options.source.targets), tuple(options.source.ignore)
+    data.features = tuple(str(path) for path in options.features)
+    data.strict, data.workers = options.strict, options.workers
+    data.cache = str(options.out / "molecules")
+    if options.features_only:
+        model.representation = "features_only"
+    elif options.representation is not None:
+        model.representation = options.representation
+    if options.kind is not None:
+        model.kind = options.kind
+        if options.kind != "binary":
+            config.train.best = "loss"
+    if options.ensemble is not None:
+        model.members = options.ensemble
+    if options.epochs is not None:
+        config.train.epochs = options.epochs
+    for change in options.changes:
+        change_config(config, change)
+    return config
+
+
+def _check(options: TrainOptions) -> None:
+    if options.preset not in PRESETS:
+        raise UsageError(f"--preset: unknown {options.preset!r}; known: {', '.join(PRESETS)}")
+    if options.representation not in (None, *REPRESENTATIONS):
+        raise UsageError(
+            f"--representation: unknown {options.representation!r}; known: "
+            f"{', '.join(REPRESENTATIONS)}"
+        )
+    given = [
+        name
+        for name, value in (
+            ("--split", options.split),
+            ("--split-column", options.split_column),
+            ("--splits-file", options.splits_file),
+        )
+        if value
+    ]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other")
+    if options.features_only and not options.features:
+        raise UsageError("--features-only: --features FILE expected")
+    if options.features_only and options.representation:
+        raise UsageError("--features-only and --representation exclude each other")
+
+
+def _binary(options: TrainOptions) -> bool:
+    return base_config(options).model.kind == "binary"
+
+
+def _gather(options: TrainOptions, plan: Plan) -> Path:
+    """Puts the predictions of all held-out compounds into one table."""
+    tables = []
+    for name in plan.configs:
+        path = options.out / name / PREDICTIONS
+        text = pacsv.ConvertOptions(
+            strings_can_be_null=True, column_types={"smiles": pa.string(), "part": pa.string()}
+        )
+        found = pacsv.read_csv(path, convert_options=text)
+        tested = found.filter(pa.compute.equal(found["part"], TEST_PART))  # type: ignore[attr-defined]
+        tables.append(tested.append_column(FOLD, pa.array([name] * len(tested), pa.string())))
+    together = pa.concat_tables(tables, promote_options="permissive")
+    others = [name for name in ("row", FOLD) if name in together.column_names]
+    assays = [n for n in together.column_names if n not in ("smiles", "part", *others)]
+    values = np.stack([together[n].to_numpy().astype(np.float64) for n in assays], axis=1)
+    path = options.out / PREDICTIONS
+    write_predictions(path, together["smiles"].to_pylist(), values, assays, together.select([FOLD]))
+    return path
+
+
+def _score(options: TrainOptions, plan: Plan, held_out: Path, console: Console) -> dict[str, Any]:
+    splits = options.out / "tested.json"
+    if plan.folds is None:
+        sides = _own_split(options, options.source.read())
+        write_splits(splits, [sides])
+    else:
+        names = [f"fold_{plan.folds.names[k]}" for k in plan.folds.tested]
+        write_splits(
+            splits,
+            [
+                _sides(plan.folds, k)
+                for k, name in zip(plan.folds.tested, names, strict=True)
+                if name in plan.configs
+            ],
+        )
+    ignore = [*options.source.ignore, *([options.split_column] if options.split_column else [])]
+    evaluate = activity_evaluate.EvaluateOptions(
+        CompoundSource(
+            options.source.path, options.source.smiles_column, options.source.targets, ignore
+        ),
+        [f"{options.preset}={held_out}"],
+        options.out,
+        splits_file=splits,
+        baseline=options.baseline,
+        workers=options.workers,
+    )
+    return activity_evaluate.run(evaluate, console)
+
+
+def _own_split(options: TrainOptions, table: AssayTable) -> CompoundSplit:
+    """What the training itself wrote down in split.csv."""
+    found = pacsv.read_csv(options.out / "model" / "split.csv")["part"].to_pylist()
+    if len(found) != len(table.smiles):
+        raise UsageError(f"{options.out}: split.csv is of another table; use another --out")
+    parts = np.array([part or "" for part in found])
+    return CompoundSplit(*(np.flatnonzero(parts == name) for name in ("train", "val", "test")))
