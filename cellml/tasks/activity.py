@@ -174,7 +174,8 @@ class ActivityModel(NamedTuple):
     """A trained model: what it is, and its parameter tree.
 
     The collection `scales` holds `feature_mean` and `feature_scale` [f], `target_mean` and
-    `target_scale` [t], with which features enter and values of regression leave the network.
+    `target_scale` [t], with which features (if any) enter and values of regression leave the
+    network.
     """
 
     spec: ActivitySpec

@@ -44,7 +44,7 @@ class ChempropModel(NamedTuple):
       head: Fields of `cellml.models.mlp.Mlp`: hidden, dropout, input_dropout, activation.
       n_features: Further features of a molecule, which stand behind its vector.
       network: Parameters of `cellml.models.mpnn.ActivityNet`.
-      scales: feature_mean, feature_scale, target_mean, target_scale.
+      scales: feature_mean, feature_scale (if there are features), target_mean, target_scale.
     """
 
     version: int
@@ -308,7 +308,8 @@ def _scales(
     found: Mapping[str, np.ndarray], n_features: int, n_assays: int
 ) -> dict[str, np.ndarray]:
     scales = {}
-    for part, size in (("feature", n_features), ("target", n_assays)):
+    sizes = {"feature": n_features, "target": n_assays}
+    for part, size in ((part, size) for part, size in sizes.items() if size):
         for leaf, default in (("mean", 0.0), ("scale", 1.0)):
             name = f"{part}_{leaf}"
             scales[name] = np.asarray(found.get(name, np.full(size, default)), np.float32)

@@ -16,6 +16,8 @@ import numpy as np
 
 from cellml.weights.torch_files import _TensorUnpickler
 
+BUILTINS = ("builtins", "__builtin__")  # the latter in pickles that Python 2 could read
+
 
 class Inert:
     """What stands for an object of a foreign class.
@@ -134,9 +136,7 @@ class _ObjectUnpickler(_TensorUnpickler):
                 ("numpy.core.multiarray", "scalar"): _scalar,
                 ("numpy._core.multiarray", "scalar"): _scalar,
                 ("_codecs", "encode"): _encoded,
-                ("builtins", "set"): _members,
-                ("builtins", "frozenset"): _members,
-            }
+            } | {(built, kind): _members for built in BUILTINS for kind in ("set", "frozenset")}
             return known.get((module, name)) or _inert_class(f"{module}.{name}")
 
 

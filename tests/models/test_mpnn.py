@@ -58,7 +58,7 @@ def pack(molecules, *, n_node: int = 16, n_edge: int = 24, n_graph: int = 6):
 
 def variables_of(net: Mpnn):
     graphs, valid = pack(MOLECULES)
-    made = net.init(jax.random.key(3), graphs, valid)
+    made = jax.jit(net.init)(jax.random.key(3), graphs, valid)
     # Biases begin at 0, which would hide their faults.
     leaves, tree = jax.tree.flatten(made)
     keys = jax.random.split(jax.random.key(4), len(leaves))
@@ -193,7 +193,7 @@ def test_dropout_needs_training_and_is_jitted_as_eager() -> None:
     net = ActivityNet(Mlp(2, (3,), dropout=0.5), make_mpnn("cellml", hidden=HIDDEN, dropout=0.5))
     graphs, valid = pack(MOLECULES)
     extra = (jnp.ones((6, 2)),)
-    variables = net.init(jax.random.key(0), graphs, valid, extra)
+    variables = jax.jit(net.init)(jax.random.key(0), graphs, valid, extra)
     assert variables["params"]["head"]["layer_0"]["kernel"].shape == (HIDDEN + 2, 3)
     key = {"dropout": jax.random.key(1)}
     run = functools.partial(net.apply, train=True, rngs=key)
