@@ -156,7 +156,7 @@ class _Run:
             {"labels": labels},
             batch_size=config.train.batch_size,
             seed=config.seed,
-            parts=jax.local_device_count(),
+            parts=len(jax.local_devices()),
         )
         if not checkpoint.steps(self.workdir):  # of another run: this one begins anew
             (self.workdir / MODEL).unlink(missing_ok=True)

@@ -100,13 +100,16 @@ def test_scales_leave_out_what_is_missing(variables) -> None:
     scales = variables["scales"]
     np.testing.assert_allclose(scales["feature_mean"], [9 / 4, 2, 10 / 4])
     np.testing.assert_allclose(
-        scales["feature_scale"], [np.std([1, 3, 0, 5]), 1, np.std([3, 1, 4, 2])], rtol=1e-6
+        scales["feature_scale"],
+        [float(np.std([1, 3, 0, 5])), 1.0, float(np.std([3, 1, 4, 2]))],
+        rtol=1e-6,
     )
     np.testing.assert_array_equal(scales["target_mean"], np.zeros(3))
     regression = dataclasses.replace(SPEC, kind="regression")
     found = scales_of(regression, LABELS * 10, FEATURES)
     np.testing.assert_allclose(found.target_mean, [6, 0, 5])
-    np.testing.assert_allclose(found.target_scale, [np.std([1, 0, 1, 0, 1]) * 10, 1, 5], rtol=1e-6)
+    spread = float(np.std([1, 0, 1, 0, 1])) * 10
+    np.testing.assert_allclose(found.target_scale, [spread, 1.0, 5.0], rtol=1e-6)
 
 
 def test_a_missing_modality_is_the_mean_and_is_told_to_the_network(batch, variables) -> None:
@@ -326,7 +329,7 @@ def test_predictions_of_a_compound_do_not_depend_on_the_others(representation: s
     else:
         assert rejected == [(6, "not a SMILES: syntax error")]
     batch = {"labels": np.zeros((6, 3), np.float32), **described.extras, "valid": np.ones(6, bool)}
-    if spec.uses_graph:
+    if described.molecules is not None:
         budget = GraphBudget(48, 72, 7)
         batch = pack_graphs(
             described.molecules, np.arange(6)[None], budgets=[budget], extras=described.extras
@@ -381,6 +384,8 @@ def small_config(**changes) -> ConfigDict:
 
 def test_killed_and_resumed_is_never_killed_to_the_bit(tmp_path: Path, monkeypatch) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
+    # One device, which compiles in a fraction of the time; tests/test_configs.py has all eight.
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
     train_activity(small_config(), whole)
 
     def failing(*arguments, **options):

@@ -44,7 +44,7 @@ class _Pickler(pickle._Pickler):  # the one in Python, whose way of saving can b
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> Any:
         if isinstance(obj, _Global):
-            self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode())
+            self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode())  # type: ignore[attr-defined]
             return None
         if isinstance(obj, type) and obj.__module__.split(".")[0] not in sys.stdlib_module_names:
             return self.save(_Global(f"{obj.__module__}.{obj.__name__}"))
@@ -55,8 +55,8 @@ class _Pickler(pickle._Pickler):  # the one in Python, whose way of saving can b
             strides = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
             self.save(_Global("torch._utils._rebuild_tensor_v2"))
             self.save((storage, 0, shape, strides, False, {}))
-            return self.write(pickle.REDUCE)
-        return super().save(obj, save_persistent_id)
+            return self.write(pickle.REDUCE)  # type: ignore[attr-defined]
+        return super().save(obj, save_persistent_id)  # type: ignore[misc]
 
 
 def save(path: Path, tree: Any) -> Path:
