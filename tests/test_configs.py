@@ -8,6 +8,7 @@ import pytest
 
 from cellml import experiment
 from cellml.experiment.embedding import last_embedder
+from cellml.tasks.activity_models import load_activity
 from cellml.tasks.embedders import load_embedder
 from cellml.tasks.instances import load_instance_segmenter
 from cellml.tasks.semantic import load_segmenter
@@ -42,6 +43,9 @@ def test_config_trains_at_smoke_size_and_reads_every_entry(name: str, tmp_path: 
         embedder = load_embedder(last_embedder(tmp_path / "run"))
         assert embedder.spec.classes == ("DMSO", "T001")
         return
+    if config.task == "activity":
+        assert load_activity(tmp_path / "run" / "model.safetensors").spec.kind == config.model.kind
+        return
     exported = sorted((tmp_path / "run" / "segmenters").iterdir())
     if config.task == "instances":
         assert load_instance_segmenter(exported[-1]).spec.preset == config.model.preset
@@ -69,7 +73,9 @@ def test_an_entry_that_nothing_reads_is_found(tmp_path: Path) -> None:
 def test_unknown_task_is_named(tmp_path: Path) -> None:
     config = _module("unet_nuclei").get_config()
     config.task = "dreams"
-    with pytest.raises(ValueError, match="unknown 'dreams'; known: semantic, instances, embedding"):
+    with pytest.raises(
+        ValueError, match="unknown 'dreams'; known: semantic, instances, embedding, activity"
+    ):
         experiment.run(config, tmp_path)
 
 

@@ -20,7 +20,7 @@ from cellml.commands.profile_report_inputs import (
     read_truth,
 )
 from cellml.commands.profile_report_scores import result_numbers, score_experiment
-from cellml.data.painting_project import METADATA, open_project
+from cellml.data.painting_project import CONFIG, open_project
 from cellml.data.profile_tables import read_profiles
 from cellml.data.writers import write_json
 from cellml.errors import UsageError
@@ -134,7 +134,7 @@ def control_of(options: ReportOptions) -> str | None:
     Raises:
       UserError: The project cannot be read.
     """
-    if options.project is None or not (options.project / METADATA).is_dir():
+    if options.project is None or not any((options.project / CONFIG).glob("*.json")):
         return None
     value = open_project(options.project).settings("read")["dataset.metadata.control_value"]
     values = value if isinstance(value, list) else [] if value is None else [value]

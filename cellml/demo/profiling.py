@@ -104,7 +104,8 @@ def _cells_section(store: CellStore, design: ScreenDesign) -> Section:
         strongest.setdefault(entry.mechanism, entry.name)
     panels = []
     for mechanism, name in strongest.items():
-        rows = np.flatnonzero((treatment == name) & whole)
+        mine = treatment == name
+        rows = np.flatnonzero(mine & whole if (mine & whole).any() else mine)
         if len(rows):
             cell = store.read(rows[len(rows) // 2 :][:1])[0]
             title = "untreated" if name == CONTROL else mechanism.replace("_", " ")
@@ -163,7 +164,13 @@ def _strength_section(run: DemoRun, result: ExperimentResult) -> Section:
     if result.strengths:
         stem = run.out / "screen" / "strength"
         picture = draw_strength(result.strengths[0], stem, label="Strength of the treatments")
-        blocks.append(Figure(picture, "Left: measured. Right: against the strength it was given."))
+        blocks.append(
+            Figure(
+                picture,
+                "Left: measured, the strongest first. Right: against the strength that the "
+                "simulation gave it.",
+            )
+        )
     return Section(
         "How strong the treatments are",
         [

@@ -238,7 +238,8 @@ def timed_optimizer(config: ConfigDict, *, steps: int, epoch: int) -> dict[str, 
 def _files(config: ConfigDict, workdir: Path) -> tuple[Path, list[Path]]:
     """Table and features of the config, or of a screen that is simulated below `workdir`."""
     data = config.data
-    path, features, design = data.path, [Path(f) for f in data.features], data.simulate.to_dict()
+    path, features = data.path, [Path(f) for f in data.features]
+    design = {name: data.simulate[name] for name in data.simulate}
     if path:
         return Path(path), features
     assays, morphology = write_screen(workdir / "screen", simulate_screen(**design))

@@ -78,7 +78,16 @@ def modalities(study: AssayStudy, threshold: float) -> Table:
 
 
 def types(study: AssayStudy, names: Sequence[str], threshold: float) -> Table:
-    """Table 4: by type of assay."""
+    """Table 4: by type of assay.
+
+    Args:
+      study: Scores and types of the assays.
+      names: Predictors, a column each.
+      threshold: Assays above it are counted.
+
+    Returns:
+      A row a type.
+    """
     found = {name: count_by_type(study.auroc[name], study.types) for name in names}
     kinds = next(iter(found.values()))
     rows = []

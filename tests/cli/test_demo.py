@@ -46,6 +46,7 @@ def test_nothing_is_written_elsewhere(tour):
         "images",
         "numbers.json",
         "report.html",
+        "screen",
         "training",
     ]
 
@@ -57,6 +58,7 @@ def test_every_chapter_has_its_figures(page):
         "finding-nuclei",
         "looking-eight-times-test-time-augmentation",
         "learning-from-nothing",
+        "from-single-cells-to-mechanisms-a-cell-painting-screen",
     ]
     for chapter in chapters:
         figures = list(chapter.iter("figure"))

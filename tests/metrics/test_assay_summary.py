@@ -172,7 +172,7 @@ def test_strata_of_similarity_divide_the_compounds():
     labels = (rng.random((60, 2)) < 0.4).astype(np.float32)
     nearest = rng.random(60).astype(np.float32) * 0.6
     scores = np.where(nearest[:, None] > 0.3, labels, 1 - labels).astype(np.float32)
-    low, high, none = score_by_similarity(labels, scores, nearest, edges=(0, 0.3, 0.6, 1.0))
+    low, high, none = score_by_similarity(labels, scores, nearest, edges=(0.0, 0.3, 0.6, 1.0))
     assert low.n_compounds + high.n_compounds == 60
     assert none.n_compounds == 0
     np.testing.assert_array_equal(low.auroc, [0, 0])
@@ -180,4 +180,4 @@ def test_strata_of_similarity_divide_the_compounds():
     assert np.isnan(none.auroc).all()
     np.testing.assert_array_equal(low.n_tested + high.n_tested, [60, 60])
     with pytest.raises(ValueError, match="similarities must lie"):
-        score_by_similarity(labels, scores, nearest, edges=(0, 0.1))
+        score_by_similarity(labels, scores, nearest, edges=(0.0, 0.1))
