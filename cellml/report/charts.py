@@ -14,6 +14,7 @@ from cellml.report import theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -73,10 +74,27 @@ def chart(
         # Figure instead of pyplot: no global state, no display.
         figure = Figure(figsize=size_in, layout="constrained")
         draw(figure.subplots(1, columns, squeeze=False, sharey=share_y)[0])
+        fix_layout(figure)
         buffer = StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing)
     return Markup(_inline(buffer.getvalue(), label, salt))
+
+
+def fix_layout(figure: "Figure") -> None:
+    """Lays out once, and rounds: equal figures are then drawn alike to the last bit.
+
+    The solver of the constraints visits them in the order of memory addresses, so the last bits
+    of a position differ between runs, and with them the names of clip paths in SVG.
+
+    Args:
+      figure: Complete but for its layout, which is constrained or done.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        left, bottom, width, height = np.round(axis.get_position(original=True).bounds, 6)
+        axis.set_position((left, bottom, width, height))
 
 
 def score_dots(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from cellml.report.charts import chart
+from cellml.report.charts import chart, fix_layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,8 +53,7 @@ def publish(
 def _save(figure: "Figure", stem: Path) -> None:
     """Writes both files, each whole or not at all; equal figures give equal files."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # what was laid out once holds for all three files
+    fix_layout(figure)  # what was laid out once holds for all three files
     for suffix in (".png", ".svg"):
         part = stem.with_name(f"{stem.name}.part{suffix}")
         metadata = {"Date": None} if suffix == ".svg" else {"Software": None}

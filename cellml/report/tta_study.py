@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from cellml.report import theme
-from cellml.report.charts import STYLE
+from cellml.report.charts import STYLE, fix_layout
 from cellml.report.panels import displayed
 
 if TYPE_CHECKING:
@@ -326,6 +326,7 @@ def _style() -> Any:  # RcParams: matplotlib has no public type for its keys
 
 def _save(figure: "Figure", stem: Path) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
+    fix_layout(figure)
     for suffix in (".png", ".svg"):
         part = stem.with_name(f"{stem.name}.part{suffix}")
         if suffix == ".svg":

@@ -56,6 +56,12 @@ LABELS = np.array(
 )
 
 
+@functools.cache
+def jitted(function, spec: ActivitySpec, **options):
+    """A compiled function of a spec: eager ones compile every operation."""
+    return jax.jit(functools.partial(function, spec, **options))
+
+
 @pytest.fixture(scope="module")
 def batch():
     molecules = read_molecules(SMILES).molecules
@@ -117,7 +123,7 @@ def test_a_missing_modality_is_the_mean_and_is_told_to_the_network(batch, variab
             return Spy()
 
     spec = Spied(**{f.name: getattr(SPEC, f.name) for f in dataclasses.fields(SPEC)})
-    outputs(spec, variables, inputs_of(SPEC, batch))
+    outputs(spec, variables, jitted(inputs_of, SPEC)(batch))
     (found,) = seen["others"]
     assert found.shape == (7, 5)  # three features, and the presence of two modalities
     scales = {k: np.asarray(v) for k, v in variables["scales"].items()}
@@ -125,7 +131,7 @@ def test_a_missing_modality_is_the_mean_and_is_told_to_the_network(batch, variab
     np.testing.assert_allclose(found[:6, :3], np.nan_to_num(standard), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(found[:6, 3], [1, 0, 1, 1, 1, 0])
     np.testing.assert_array_equal(found[:6, 4], [1, 1, 0, 1, 1, 0])
-    inputs = inputs_of(SPEC, batch)
+    inputs = jitted(inputs_of, SPEC)(batch)
     outputs(spec, variables, inputs, key=jax.random.key(0), modality_dropout=1.0)
     assert not np.asarray(seen["others"][0]).any()
 
@@ -156,7 +162,7 @@ def test_an_assay_without_readouts_changes_nothing(task, batch, variables) -> No
 
 
 def test_loss_is_the_mean_over_readouts_and_padding_does_not_count(task, batch, variables) -> None:
-    logits = np.log(1 / (1 / np.asarray(predict(SPEC, variables, batch))[:6] - 1))
+    logits = np.log(1 / (1 / np.asarray(jitted(predict, SPEC)(variables, batch))[:6] - 1))
     each = np.logaddexp(0, logits) - LABELS * logits
     (total, count) = jax.jit(task.metrics)(variables, batch)["bce"]
     assert float(count) == np.isfinite(LABELS).sum()
@@ -225,24 +231,25 @@ def test_ensemble_learns_as_its_members_alone(batch) -> None:
         )
     np.testing.assert_allclose(loss, np.sum(losses), rtol=1e-5)
     spec = dataclasses.replace(SPEC, members=2)
-    members = np.asarray(predict_members(spec, made, batch))
-    mean, spread = predict_with_spread(spec, made, batch)
+    members = np.asarray(jitted(predict_members, spec)(made, batch))
+    mean, spread = jitted(predict_with_spread, spec)(made, batch)
     np.testing.assert_allclose(mean, members.mean(0), rtol=1e-5)
     np.testing.assert_allclose(spread, members.std(0), rtol=1e-4, atol=1e-7)
-    first = predict(SPEC, jax.tree.map(lambda x: x[0], made), batch)
+    first = jitted(predict, SPEC)(jax.tree.map(lambda x: x[0], made), batch)
     np.testing.assert_allclose(members[0], first, rtol=1e-5)
     # On an accelerator the members are mapped side by side: the same numbers.
-    side_by_side = jax.vmap(lambda v: predict(SPEC, v, batch))(made)
+    side_by_side = jax.vmap(lambda v: jitted(predict, SPEC)(v, batch))(made)
     np.testing.assert_allclose(members, side_by_side, rtol=1e-4, atol=1e-6)
 
 
 def test_dropout_samples_differ_and_their_mean_is_given(batch, variables) -> None:
     spec = dataclasses.replace(SPEC, dropout=0.5)
     key = jax.random.key(0)
-    run = jax.jit(functools.partial(predict_with_spread, spec, samples=8))
-    mean, spread = run(variables, batch, key=key)
+    mean, spread = jitted(predict_with_spread, spec, samples=8)(variables, batch, key=key)
     assert (np.asarray(spread)[:6] > 0).all()
-    found = [predict_members(spec, variables, batch, key=k)[0] for k in jax.random.split(key, 8)]
+    found = [
+        jitted(predict_members, spec)(variables, batch, key=k)[0] for k in jax.random.split(key, 8)
+    ]
     np.testing.assert_allclose(mean, np.mean(found, axis=0), rtol=1e-5)
     with pytest.raises(ValueError, match="needs a key"):
         predict_with_spread(spec, variables, batch, samples=2)
@@ -254,21 +261,21 @@ def test_regression_and_classes_leave_in_their_units(batch) -> None:
     task = make_task(spec, LossSettings(loss="mae"), scales=scales_of(spec, values))
     made = jax.jit(task.init)(jax.random.key(0), batch)
     assert set(made["scales"]) == {"target_mean", "target_scale"}
-    raw = outputs(spec, made, inputs_of(spec, batch))
+    raw = jitted(outputs, spec)(made, jitted(inputs_of, spec)(batch))
     scales = scales_of(spec, values)
     expected = np.asarray(raw) * scales.target_scale + scales.target_mean
-    np.testing.assert_allclose(predict(spec, made, batch), expected, rtol=1e-5)
-    total, count = task.metrics(made, {**batch, "labels": np.where(
+    np.testing.assert_allclose(jitted(predict, spec)(made, batch), expected, rtol=1e-5)
+    total, count = jax.jit(task.metrics)(made, {**batch, "labels": np.where(
         batch["valid"][..., None], batch["labels"] * 50 + 100, NAN)})["mae"]  # fmt: skip
     error = np.abs(expected[:6] - values) / scales.target_scale
     np.testing.assert_allclose(total / count, np.nanmean(error), rtol=1e-5)
     many = dataclasses.replace(spec, kind="multiclass", n_classes=4)
     task = make_task(many, LossSettings(class_balance=True), labels=LABELS)
     made = jax.jit(task.init)(jax.random.key(0), batch)
-    p = np.asarray(predict(many, made, batch))
+    p = np.asarray(jitted(predict, many)(made, batch))
     assert p.shape == (7, 3, 4)
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-5)
-    total, count = task.metrics(made, batch)["cross_entropy"]
+    total, count = jax.jit(task.metrics)(made, batch)["cross_entropy"]
     own = [-np.log(p[i, t, int(y)]) for (i, t), y in np.ndenumerate(LABELS) if np.isfinite(y)]
     np.testing.assert_allclose([total, count], [np.sum(own), len(own)], rtol=1e-5)
 
@@ -281,7 +288,7 @@ def test_a_few_molecules_are_learnt_by_heart(batch) -> None:
     step = make_train_step(task, tx, jax.local_devices()[:1])
     for _ in range(150):
         state, _ = step(state, batch, jax.random.key(0))
-    found = np.asarray(jax.jit(functools.partial(predict, spec))(eval_variables(state), batch))[:6]
+    found = np.asarray(jitted(predict, spec)(eval_variables(state), batch))[:6]
     known = np.isfinite(LABELS)
     assert np.abs(found[known] - LABELS[known]).max() < 0.02
 
