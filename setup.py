@@ -62,6 +62,11 @@ INSTALL_REQUIRES = [
     "scikit-learn>=1.5",
     "k-means-constrained>=0.7.5",
     "optuna>=4",
+    # annotation in the browser: a small server, geometry, uploaded files
+    "starlette>=1",
+    "uvicorn>=0.40",
+    "python-multipart>=0.0.20",
+    "shapely>=2.1",
 ]
 
 NOTEBOOKS = ["ipykernel>=6.29", "jupyterlab>=4.3"]
@@ -80,12 +85,14 @@ EXTRAS_REQUIRE = {
     "dev": [
         "beartype>=0.20",
         "build>=1.2",
+        "httpx2>=2",  # starlette's test client
         "hypothesis>=6.120",
         "import-linter>=2.1",
         "ipykernel>=6.29",
         "ml_dtypes>=0.5",
         "nbmake>=1.5.5",
         "nbstripout>=0.8",
+        "playwright>=1.50",  # drives Debian's chromium in tests of the pages
         "pre-commit>=4",
         "pyright[nodejs]>=1.1.400",
         "pytest>=8.3",
@@ -116,6 +123,8 @@ setup(
             "pretrained/*.txt",
             "pretrained/*.csv",
         ],
+        "cellml.annotate": ["page/*"],
+        "cellml.assistant": ["data/*", "page/*", "templates/*"],
         "cellml.report": ["templates/*", "*.html", "*.css"],
         "cellml.datasets": ["*/*.md", "*/*.txt", "*/*.tsv", "*/*.csv", "*/*.bib"],
     },

@@ -13,6 +13,8 @@ import typer
 
 from cellml import __version__, platform
 from cellml.cli_activity_models import activity_app  # with all its commands
+from cellml.cli_annotate import annotate_app
+from cellml.cli_choose import choose_app
 from cellml.cli_profile_features import profile_app  # with all its commands
 from cellml.errors import UsageError, UserError
 
@@ -29,6 +31,8 @@ app = typer.Typer(
 )
 app.add_typer(profile_app, name="profile")
 app.add_typer(activity_app, name="activity")
+app.add_typer(annotate_app)
+app.add_typer(choose_app)
 
 
 class Tta(enum.StrEnum):
@@ -347,13 +351,13 @@ def tta_merge(
     )
 
 
-LISTS = {"--targets", "--features", "--ignore"}
-"""Options of `cellml activity` that take several values, as in `--targets A B`."""
+LISTS = {"--targets", "--features", "--ignore", "--challenge", "--modality"}
+"""Options of `activity` and `choose` that take several values, as in `--targets A B`."""
 
 
 def spread_lists(arguments: list[str]) -> list[str]:
     """Repeats an option of LISTS before each of its values, as click wants it."""
-    if arguments[:1] != ["activity"]:
+    if arguments[:1] not in (["activity"], ["choose"]):
         return arguments
     spread: list[str] = []
     option = ""

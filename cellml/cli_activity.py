@@ -223,6 +223,11 @@ def _evaluate(
     shared: Annotated[
         bool, typer.Option("--shared", help="Only readouts that all predictors speak of.")
     ] = False,
+    kind: Annotated[str, typer.Option(help="binary, regression or multiclass.")] = "binary",
+    similarity: Annotated[
+        bool, typer.Option(help="Whether to score by similarity to the training compounds.")
+    ] = True,
+    figures: Annotated[bool, typer.Option(help="Whether to draw into --out.")] = True,
     baseline: Annotated[bool, typer.Option(help="Whether to train the linear baseline.")] = True,
     radius: Radius = 3,
     size: Size = 4096,
@@ -248,6 +253,9 @@ def _evaluate(
         splits_file=splits_file,
         assay_types=assay_types,
         shared=shared,
+        kind=kind,
+        similarity=similarity,
+        figures=figures,
         baseline=baseline,
         settings=LinearSettings(radius, size, chirality, regularisation),
         workers=workers,

@@ -32,7 +32,8 @@ class PredictOptions:
         model.safetensors, or a .pt of Chemprop 1 or 2.
       out: CSV.
       features: One file a modality of the model; may lack compounds.
-      spread: Whether to write the standard deviation over the members, too.
+      spread: Whether to write the standard deviation over the members, too; an evidential model's
+        own is written always.
       batch_size: Compounds at a time.
       workers: Processes for featurising.
     """
@@ -80,7 +81,7 @@ def run(options: PredictOptions, console: Console) -> int:
         + np.var([each[0] for each in found], axis=0)
     )
     names, columns = _columns(spec.assays, mean, len(smiles), described.rows, "")
-    if options.spread:
+    if options.spread or spec.evidential:
         more = _columns(spec.assays, spread, len(smiles), described.rows, "_sd")
         names, columns = names + more[0], np.concatenate([columns, more[1]], axis=1)
     reasons = np.full(len(smiles), "", dtype=object)

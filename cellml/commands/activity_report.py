@@ -1,5 +1,6 @@
 """`cellml activity report`: tables 1 to 4 and figures 30 to 32 from scores per assay."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,16 @@ from typing import Any
 from rich.console import Console
 
 from cellml import __version__
+from cellml.commands.activity_evaluate import FACTS, TRUST
 from cellml.commands.activity_scores import plain
 from cellml.commands.long_work import say
 from cellml.data.score_tables import ScoreTable, read_assay_types, read_score_tables
 from cellml.data.writers import write_json
-from cellml.errors import UsageError
+from cellml.errors import UsageError, UserError
 from cellml.metrics.assay_summary import assay_overlap, count_above
 from cellml.report.activity_report import write_activity_report
 from cellml.report.activity_results import AssayStudy, Fusion
+from cellml.report.activity_trust_results import Trust
 
 NUMBERS = "report.json"
 SINGLES_MAX = 7
@@ -45,7 +48,8 @@ class ReportOptions:
     """What the user asked for.
 
     Attributes:
-      scores: Tables of scores, see `cellml.data.score_tables`.
+      scores: Tables of scores, see `cellml.data.score_tables`. Where `evaluate` left its
+        evaluation.json beside one, calibration and scores by similarity are shown, too.
       out: Folder to write into.
       statistic: Over the folds, "median" or "mean"; of tables that have both.
       published: Whether the predictors are those of the study, by its names.
@@ -119,10 +123,29 @@ def run(options: ReportOptions, console: Console) -> dict[str, Any]:
         if name != label:
             facts[label] = name
     numbers = _numbers(study)
-    page = write_activity_report(options.out, study, title=options.title, facts=facts)
+    trust = _trust(options.scores, shown)
+    page = write_activity_report(options.out, study, title=options.title, facts=facts, trust=trust)
     write_json(options.out / NUMBERS, numbers)
     say(console, f"wrote {page}")
     return numbers
+
+
+def _trust(scores: Sequence[Path], shown: dict[str, str]) -> Trust:
+    """Calibration, spread and similarity of the predictors, from beside their scores."""
+    found = Trust()
+    for folder in dict.fromkeys(path.parent for path in scores):
+        path = folder / FACTS
+        if not path.is_file():
+            continue
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            more = Trust.from_json(record[TRUST]) if TRUST in record else Trust()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}: not as `cellml activity evaluate` writes it ({error}); evaluate again"
+            ) from error
+        found = found.joined(more)
+    return found.renamed(shown)
 
 
 def _score(table: ScoreTable, name: str, statistic: str) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def run(options: TrainOptions, console: Console) -> int:
       UserError: A table or file cannot be read.
       UsageError: Options do not fit each other, the table, or the run that is there.
     """
-    _check(options)
+    check_options(options)
     plan = make_plan(options, console)
     for number, (name, config) in enumerate(plan.configs.items(), 1):
         say(console, f"[{number}/{len(plan.configs)}] {name}")
@@ -224,7 +224,8 @@ def base_config(options: TrainOptions) -> ConfigDict:
     return config
 
 
-def _check(options: TrainOptions) -> None:
+def check_options(options: TrainOptions) -> None:
+    """Raises a UsageError where options are unknown or exclude each other."""
     if options.preset not in PRESETS:
         raise UsageError(f"--preset: unknown {options.preset!r}; known: {', '.join(PRESETS)}")
     if options.representation not in (None, *REPRESENTATIONS):

@@ -1,10 +1,11 @@
-"""A made-up screen whose hits depend on known modalities: structure, morphology, or both.
+"""A made-up screen whose hits depend on known modalities: structure, morphology, expression.
 
 For tests and demonstrations of fusion. Nothing in it is chemistry: a hit of a structural assay is a
 compound with certain substituents; a hit of a morphological one has an extreme hidden state, which
-its noisy profile shows and its structure does not.
+its noisy profile shows and its structure does not; likewise for expression.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,12 @@ LINKERS = ("C(=O)N", "CC", "OC", "S(=O)(=O)C")
 ENDS = ("C", "O", "N", "F", "Cl", "Br", "C#N", "OC", "C(F)(F)F", "CC(=O)O", "C(C)C", "SC")
 
 
+EXPRESSION = "expression.csv"
+MODALITIES = ("structure", "morphology", "expression")
+HIT_LIMIT = 0.8
+"""A hidden state above this, in standard deviations, makes a hit: 21 % of the compounds."""
+
+
 class SimulatedScreen(NamedTuple):
     """A screen.
 
@@ -27,12 +34,14 @@ class SimulatedScreen(NamedTuple):
       labels: 1 hit, 0 no hit, NaN not tested.
       assays: Names, `structure_0` and so on: what the hits depend on.
       morphology: Profiles; NaN for compounds without one.
+      expression: Likewise; None if no assay depends on it.
     """
 
     smiles: tuple[str, ...]
     labels: Float32[np.ndarray, "n t"]
     assays: tuple[str, ...]
     morphology: Float32[np.ndarray, "n f"]
+    expression: Float32[np.ndarray, "n f"] | None = None
 
 
 def simulate_screen(
@@ -43,6 +52,8 @@ def simulate_screen(
     tested: float = 0.7,
     profiled: float = 0.9,
     noise: float = 0.3,
+    sources: Sequence[str] = ("structure", "morphology"),
+    mistaken: float = 0.0,
     seed: int = 0,
 ) -> SimulatedScreen:
     """Makes a screen; assays depend in turn on the structure and on the morphology.
@@ -52,43 +63,64 @@ def simulate_screen(
       n_assays: Number of assays.
       n_features: Length of a profile.
       tested: Share of the readouts that exist.
-      profiled: Share of the compounds that have a profile.
+      profiled: Share of the compounds that have a profile, drawn anew for each kind of profile.
       noise: Of the profiles, in standard deviations of the signal.
+      sources: What the assays depend on in turn: of `MODALITIES`, or two or more of them joined by
+        "+", where a hit needs a large sum of their states.
+      mistaken: Share of the readouts that are turned round, so that nobody can predict all.
       seed: Of everything.
 
     Returns:
       The screen.
+
+    Raises:
+      ValueError: A source is unknown.
     """
+    parts = [source.split("+") for source in sources]
+    for part in (part for each in parts for part in each if part not in MODALITIES):
+        raise ValueError(f"unknown source {part!r}; known: {', '.join(MODALITIES)}")
     rng = np.random.default_rng(seed)
     smiles, ends = _compounds(n_compounds, rng)
-    state = rng.normal(size=(n_compounds, max(n_assays // 2, 1)))
+    n_states = max(-(-n_assays // len(sources)), 1) if len(sources) > 2 else max(n_assays // 2, 1)
+    state = rng.normal(size=(n_compounds, n_states))
+    other = rng.normal(size=state.shape) if any("expression" in each for each in parts) else None
     names, columns = [], []
     for assay in range(n_assays):
-        if assay % 2 == 0:
-            wanted = rng.choice(len(ENDS), 3, replace=False)
-            columns.append(np.isin(ends, wanted).any(1))
-            names.append(f"structure_{assay // 2}")
+        turn, number = assay % len(sources), assay // len(sources)
+        wanted = rng.choice(len(ENDS), 3, replace=False) if "structure" in parts[turn] else ()
+        there = np.isin(ends, wanted).any(1)
+        hidden = {"structure": 1.6 * there - 0.7, "morphology": state[:, number % n_states]}
+        if other is not None:
+            hidden["expression"] = other[:, number % n_states]
+        if parts[turn] == ["structure"]:
+            columns.append(there)
         else:
-            columns.append(state[:, assay // 2] > 0.8)
-            names.append(f"morphology_{assay // 2}")
+            total = sum(hidden[part] for part in parts[turn])
+            columns.append(total / np.sqrt(len(parts[turn])) > HIT_LIMIT)
+        names.append(f"{sources[turn].replace('+', '_and_')}_{number}")
     labels = np.stack(columns, axis=1).astype(np.float32)
+    if mistaken:
+        labels = np.abs(labels - (rng.random(labels.shape) < mistaken))
     labels[rng.random(labels.shape) >= tested] = np.nan
-    profiles = state @ rng.normal(size=(state.shape[1], n_features))
-    profiles = profiles + noise * rng.normal(size=profiles.shape)
-    profiles[rng.random(n_compounds) >= profiled] = np.nan
-    return SimulatedScreen(smiles, labels, tuple(names), profiles.astype(np.float32))
+    profiles = [
+        None if hidden is None else _profiles(hidden, n_features, noise, profiled, rng)
+        for hidden in (state, other)
+    ]
+    assert profiles[0] is not None
+    return SimulatedScreen(smiles, labels.astype(np.float32), tuple(names), *profiles)
 
 
 def write_screen(folder: Path, screen: SimulatedScreen) -> tuple[Path, Path]:
     """Writes a screen as users have it.
 
     Args:
-      folder: Where to.
+      folder: Where to; `EXPRESSION` stands beside the two files returned.
       screen: The screen.
 
     Returns:
       `assays.csv` (SMILES and a column an assay, empty where not tested) and `morphology.csv`
-      (SMILES and a column a feature, of the compounds with a profile).
+      (SMILES and a column a feature, of the compounds with a profile). Beside them is
+      `expression.csv`, if the screen has such profiles.
     """
     assays, profiles = folder / "assays.csv", folder / "morphology.csv"
     columns = {"smiles": pa.array(screen.smiles)}
@@ -96,12 +128,30 @@ def write_screen(folder: Path, screen: SimulatedScreen) -> tuple[Path, Path]:
         texts = ["" if np.isnan(value) else f"{value:.0f}" for value in values]
         columns[name] = pa.array(texts)
     write_csv(assays, pa.table(columns))
-    there = np.flatnonzero(~np.isnan(screen.morphology).any(1))
-    columns = {"smiles": pa.array([screen.smiles[i] for i in there])}
-    for i, values in enumerate(screen.morphology[there].T):
-        columns[f"m{i}"] = pa.array([f"{value:.6g}" for value in values])
-    write_csv(profiles, pa.table(columns))
+    _write_profiles(profiles, screen.smiles, screen.morphology, "m")
+    if screen.expression is not None:
+        _write_profiles(folder / EXPRESSION, screen.smiles, screen.expression, "g")
     return assays, profiles
+
+
+def _write_profiles(
+    path: Path, smiles: Sequence[str], values: Float32[np.ndarray, "n f"], letter: str
+) -> None:
+    there = np.flatnonzero(~np.isnan(values).any(1))
+    columns = {"smiles": pa.array([smiles[i] for i in there])}
+    for i, column in enumerate(values[there].T):
+        columns[f"{letter}{i}"] = pa.array([f"{value:.6g}" for value in column])
+    write_csv(path, pa.table(columns))
+
+
+def _profiles(
+    hidden: np.ndarray, n_features: int, noise: float, profiled: float, rng: np.random.Generator
+) -> Float32[np.ndarray, "n f"]:
+    """Noisy linear views of hidden states; some compounds have none."""
+    profiles = hidden @ rng.normal(size=(hidden.shape[1], n_features))
+    profiles = profiles + noise * rng.normal(size=profiles.shape)
+    profiles[rng.random(len(hidden)) >= profiled] = np.nan
+    return profiles.astype(np.float32)
 
 
 def _compounds(count: int, rng: np.random.Generator) -> tuple[tuple[str, ...], np.ndarray]:

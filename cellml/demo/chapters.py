@@ -12,6 +12,7 @@ import jax
 
 import cellml
 from cellml.data.writers import write_json
+from cellml.demo.activity import activity_chapter
 from cellml.demo.augmentation import augmentation_chapter
 from cellml.demo.nuclei import nuclei_chapter
 from cellml.demo.profiling import profiling_chapter
@@ -24,6 +25,7 @@ CHAPTERS: tuple[Callable[[DemoRun], Chapter], ...] = (
     augmentation_chapter,
     training_chapter,
     profiling_chapter,
+    activity_chapter,
 )
 """One function per chapter, in the order of the report. A pillar adds its own here."""
 
@@ -80,7 +82,7 @@ def _facts(run: DemoRun, seconds: dict[str, float], total: float) -> dict[str, s
         "Time": f"{total:.0f} s in all: "
         + ", ".join(f"{title} {value:.0f} s" for title, value in seconds.items()),
         "Files": f"{NUMBERS} holds the numbers of this page, images/ the pictures and the label "
-        "images, training/ the checkpoints and logs",
+        "images, training/ the checkpoints and logs, screen/ and assays/ their simulated data",
         "Pictures": "Tissue: scikit-image, ihc.png (Center for Microscopy and Molecular Imaging, "
         "no known copyright restrictions). All others are simulated by cellml.",
         "Again": "make demo, or cellml demo --out FOLDER",

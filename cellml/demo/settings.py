@@ -23,6 +23,7 @@ class DemoSize:
       training_batch: Crops a step.
       training_snapshots: How often its progress is looked at.
       screen: Attributes of the simulated screen, see `ScreenDesign`.
+      assays: Of the simulated assays and the networks that predict them.
     """
 
     fields: int = 8
@@ -36,6 +37,14 @@ class DemoSize:
     training_batch: int = 8
     training_snapshots: int = 6
     screen: tuple[tuple[str, Any], ...] = (("n_sites", 1), ("n_cells", 14))
+    assays: tuple[tuple[str, Any], ...] = (
+        ("n_compounds", 600),
+        ("n_assays", 12),
+        ("folds", 4),
+        ("preset", "cellml"),
+        ("epochs", 12),
+        ("changes", ("model.members=1", "train.checkpoint_every_epochs=12")),
+    )
 
 
 FULL = DemoSize()
@@ -61,6 +70,17 @@ SMOKE = DemoSize(
         ("shape", (64, 64)),
         ("n_cells", 4),
         ("cell_diameter_px", 24.0),
+    ),
+    assays=(
+        ("n_compounds", 60),
+        ("n_assays", 3),
+        ("folds", 2),
+        ("preset", "morgan"),
+        ("epochs", 1),
+        (
+            "changes",
+            ("model.members=1", "model.hidden=[8]", "model.fingerprint.size=64"),
+        ),
     ),
 )
 """Seconds instead of minutes, for tests."""

@@ -1,7 +1,7 @@
 """Training on compounds and their assays: what a config with `task = "activity"` describes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,25 @@ MODEL = "model.safetensors"
 PART_NAMES = {TRAINING: "train", VALIDATION: "val", TEST: "test", -1: ""}
 
 
-def train_activity(config: ConfigDict, workdir: Path) -> TrainState:
+Watch = Callable[[Mapping[str, float]], None]
+"""Called with the scores of the validation part after each evaluation; may raise to stop. A watched
+run shows and draws nothing itself."""
+
+
+def train_activity(config: ConfigDict, workdir: Path, *, watch: Watch | None = None) -> TrainState:
     """Trains a model of compound activity.
 
     Below `workdir`: model.safetensors (of the best epoch by `train.best`), rejected.csv,
-    split.csv (the part of every row), predictions.csv (of every usable compound, with its part),
+    split.csv (the part of every row), predictions.csv (of every usable compound in some part),
     scores.json (of validation and test), and what `fit` writes.
+
+    Args:
+      config: See `cellml.experiment.activity_presets`.
+      workdir: The run's folder.
+      watch: See `Watch`.
+
+    Returns:
+      The last state.
 
     Raises:
       UsageError: The split or the options do not fit the data.
@@ -73,7 +86,10 @@ def train_activity(config: ConfigDict, workdir: Path) -> TrainState:
     workdir.mkdir(parents=True, exist_ok=True)
     write_rejected(workdir / "rejected.csv", described.rejected)
     _write_parts(workdir / "split.csv", table, parts)
+    # Nothing of what the split leaves out reaches the model, not even to be predicted.
+    described = described.take(np.flatnonzero(parts[described.rows] >= 0))
     run = _Run(config, workdir, spec, described, table.labels, parts)
+    run.watch = watch
     state = run.train()
     _write_results(workdir, run, table, parts)
     return state
@@ -110,12 +126,15 @@ def activity_spec(
         input_dropout=float(model.input_dropout),
         activation=model.activation,
         uncertainty_weights=model.uncertainty_weights,
+        evidential=model.evidential,
         members=model.members,
     )
 
 
 class _Run:
     """One training: the data of each part, and the best epoch so far."""
+
+    watch: Watch | None = None
 
     def __init__(
         self,
@@ -178,6 +197,7 @@ class _Run:
             learning_rate=make_schedule(optimizer),
             log_every=config.train.log_every,
             ema_decay=config.train.ema_decay,
+            **dict.fromkeys(("progress", "tensorboard", "curves"), self.watch is None),
             **counts,
         )
         if self.best_by == "last" or not (self.workdir / MODEL).is_file():
@@ -198,6 +218,8 @@ class _Run:
             score = found[self.best_by] * (1 if BEST[self.best_by] == "max" else -1)
             if self._is_better(score):
                 self._save(variables, {"validation": found, "score": score})
+        if self.watch is not None:
+            self.watch(found)
         return found
 
     def _is_better(self, score: float) -> bool:

@@ -57,11 +57,18 @@ def chemprop_v2() -> ConfigDict:
             "input_dropout": 0.0,
             "activation": "relu",
             "uncertainty_weights": False,
+            "evidential": False,  # a distribution instead of a logit or value
             "members": 1,
         }
     )
     config.loss = ConfigDict(
-        {"loss": "", "class_balance": False, "assay_balance": False, "modality_dropout": 0.0}
+        {
+            "loss": "",
+            "class_balance": False,
+            "assay_balance": False,
+            "modality_dropout": 0.0,
+            "evidence_weight": 0.0,  # of an evidential model
+        }
     )
     config.optimizer = ConfigDict(
         {

@@ -20,6 +20,7 @@ from cellml.screening.splits import (
 )
 
 SCHEMES = ("scaffold_balanced", "random", "column", "file", "none")
+INNER_SCHEMES, INNER_FRACTIONS = ("scaffold_balanced", "random"), (0.8, 0.1, 0.1)
 
 
 def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> Int[np.ndarray, " n"]:
@@ -40,6 +41,63 @@ def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> In
     Raises:
       UsageError: Unknown scheme, or a part is empty that must not be.
     """
+    scheme, seed = config.scheme, config.seed
+    parts = _given_parts(config, table, workers)
+    if scheme == "none":
+        return parts
+    if scheme in ("column", "file") and not (parts == VALIDATION).any():
+        rest = np.flatnonzero(parts == TRAINING)
+        train, middle, _ = (float(share) for share in config.fractions)
+        share = middle / (train + middle)
+        smiles = tuple(table.smiles[i] for i in rest)
+        parts[rest] = _by_scaffold(smiles, (1 - share, share, 0.0), seed, workers)
+        parts[rest[parts[rest] == TEST]] = TRAINING
+    for part, name in ((TRAINING, "training"), (VALIDATION, "validation")):
+        if not (parts == part).any():
+            raise UsageError(f"{table.path}: the split {scheme!r} leaves no compound for {name}")
+    return parts
+
+
+def inner_parts(
+    config: ConfigDict,
+    table: AssayTable,
+    *,
+    scheme: str = "scaffold_balanced",
+    seed: int = 0,
+    workers: int = 1,
+) -> Int[np.ndarray, " n"]:
+    """Splits again what a split does not hold out, .8/.1/.1, to choose settings by.
+
+    Args:
+      config: Of the split, as of `make_parts`.
+      table: The compounds.
+      scheme: "scaffold_balanced" or "random", of the split within.
+      seed: Of the split within.
+      workers: Processes for scaffolds.
+
+    Returns:
+      As of `make_parts`; -1 for the compounds that the split tests or leaves out.
+
+    Raises:
+      UsageError: As from `make_parts`, or another scheme.
+    """
+    if scheme not in INNER_SCHEMES:
+        raise UsageError(f"--inner-split {scheme}: {' or '.join(INNER_SCHEMES)} expected")
+    outer = _given_parts(config, table, workers)
+    mine = np.flatnonzero((outer == TRAINING) | (outer == VALIDATION))
+    within = ConfigDict({**config.to_dict(), "scheme": scheme, "seed": seed})
+    within.fractions = INNER_FRACTIONS
+    parts = np.full(len(outer), -1)
+    parts[mine] = make_parts(within, table.take(mine), workers=workers)
+    if not (parts == TEST).any():
+        raise UsageError(
+            f"{table.path}: too few compounds to choose settings by, {len(mine)} found"
+        )
+    return parts
+
+
+def _given_parts(config: ConfigDict, table: AssayTable, workers: int) -> Int[np.ndarray, " n"]:
+    """What the scheme says, before anything is taken for validation."""
     n = len(table.smiles)
     scheme, seed = config.scheme, config.seed
     train, middle, last = (float(share) for share in config.fractions)
@@ -49,25 +107,14 @@ def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> In
     if scheme == "none":
         return np.full(n, TRAINING)
     if scheme == "random":
-        parts = random_parts(n, fractions=fractions, seed=seed)
-    elif scheme == "scaffold_balanced":
-        parts = _by_scaffold(table.smiles, fractions, seed, workers)
-    elif scheme == "column":
-        parts = _by_column(table, column, test, validation)
-    elif scheme == "file":
-        parts = _from_file(Path(file), number, n)
-    else:
-        raise UsageError(f"data.split.scheme: unknown {scheme!r}; known: {', '.join(SCHEMES)}")
-    if scheme in ("column", "file") and not (parts == VALIDATION).any():
-        rest = np.flatnonzero(parts == TRAINING)
-        share = fractions[1] / (fractions[0] + fractions[1])
-        smiles = tuple(table.smiles[i] for i in rest)
-        parts[rest] = _by_scaffold(smiles, (1 - share, share, 0.0), seed, workers)
-        parts[rest[parts[rest] == TEST]] = TRAINING
-    for part, name in ((TRAINING, "training"), (VALIDATION, "validation")):
-        if not (parts == part).any():
-            raise UsageError(f"{table.path}: the split {scheme!r} leaves no compound for {name}")
-    return parts
+        return random_parts(n, fractions=fractions, seed=seed)
+    if scheme == "scaffold_balanced":
+        return _by_scaffold(table.smiles, fractions, seed, workers)
+    if scheme == "column":
+        return _by_column(table, column, test, validation)
+    if scheme == "file":
+        return _from_file(Path(file), number, n)
+    raise UsageError(f"data.split.scheme: unknown {scheme!r}; known: {', '.join(SCHEMES)}")
 
 
 def _by_scaffold(

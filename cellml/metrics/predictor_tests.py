@@ -10,6 +10,9 @@ from scipy import stats
 from cellml.metrics.assays import score_assays
 from cellml.metrics.bootstrap import BootstrapInterval, paired_bootstrap
 
+SIMILARITY_EDGES = (0.0, 0.3, 0.4, 0.5, 0.7, 1.0)
+"""Test compounds between these Tanimoto similarities to the training set are scored apart."""
+
 
 class PairedTest(NamedTuple):
     """Two predictors on the assays that both have a score of.
@@ -97,7 +100,7 @@ def score_by_similarity(
     scores: Float[np.ndarray, "n t"],
     nearest: Float[np.ndarray, " n"],
     *,
-    edges: Sequence[float] = (0.0, 0.3, 0.4, 0.5, 0.7, 1.0),
+    edges: Sequence[float] = SIMILARITY_EDGES,
 ) -> tuple[SimilarityStratum, ...]:
     """Scores compounds apart by how similar the training set is to them.
 
@@ -115,11 +118,7 @@ def score_by_similarity(
       ValueError: Edges do not ascend, or a similarity lies outside of them.
     """
     limits = np.asarray(edges, np.float64)
-    if limits.size < 2 or (np.diff(limits) <= 0).any():
-        raise ValueError(f"edges must ascend, found {list(edges)}")
-    if nearest.min(initial=limits[0]) < limits[0] or nearest.max(initial=0) > limits[-1]:
-        raise ValueError(f"similarities must lie within {limits[0]} and {limits[-1]}")
-    stratum = np.searchsorted(limits[1:-1], nearest.astype(np.float64), side="right")
+    stratum = similarity_strata(nearest, edges)
     k = limits.size - 1
     found = score_assays(labels, scores, folds=stratum, n_folds=k)
     return tuple(
@@ -133,3 +132,30 @@ def score_by_similarity(
         )
         for i in range(k)
     )
+
+
+def similarity_strata(
+    nearest: Float[np.ndarray, " n"], edges: Sequence[float] = SIMILARITY_EDGES
+) -> Int[np.ndarray, " n"]:
+    """Puts compounds into ranges of similarity.
+
+    Args:
+      nearest: As in `score_by_similarity`; NaN, for a compound that could not be compared, is in
+        no range.
+      edges: Likewise.
+
+    Returns:
+      Number of the range, -1 for none.
+
+    Raises:
+      ValueError: Edges do not ascend, or a similarity lies outside of them.
+    """
+    limits = np.asarray(edges, np.float64)
+    if limits.size < 2 or (np.diff(limits) <= 0).any():
+        raise ValueError(f"edges must ascend, found {list(edges)}")
+    known = ~np.isnan(nearest)
+    there = nearest[known]
+    if there.min(initial=limits[0]) < limits[0] or there.max(initial=0) > limits[-1]:
+        raise ValueError(f"similarities must lie within {limits[0]} and {limits[-1]}")
+    stratum = np.searchsorted(limits[1:-1], nearest.astype(np.float64), side="right")
+    return np.where(known, stratum, -1)

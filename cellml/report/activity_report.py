@@ -8,6 +8,8 @@ from cellml.metrics.assay_summary import assay_overlap, count_above
 from cellml.report import activity_tables as tables
 from cellml.report.activity_figures import draw_curves, draw_overlap, draw_pairs, draw_types
 from cellml.report.activity_results import AssayStudy
+from cellml.report.activity_trust import trust_chapters
+from cellml.report.activity_trust_results import Trust
 from cellml.report.html import Chapter, Figure, Headline, Section, Table, write_report
 
 PAGE = "report.html"
@@ -16,7 +18,12 @@ PAIRS_DRAWN = 3
 
 
 def write_activity_report(
-    folder: Path, study: AssayStudy, *, title: str, facts: Mapping[str, str]
+    folder: Path,
+    study: AssayStudy,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    trust: Trust | None = None,
 ) -> Path:
     """Draws all figures as PNG and SVG into a folder and writes the page beside them.
 
@@ -25,6 +32,7 @@ def write_activity_report(
       study: Scores and what belongs together.
       title: Of the page.
       facts: Name and value of what the scores come from.
+      trust: Calibration, spread and scores by similarity, where they are known.
 
     Returns:
       The page; it needs no other file.
@@ -33,6 +41,8 @@ def write_activity_report(
     if study.types:
         chapters.append(_types(folder, study))
     chapters.append(_tests(folder, study))
+    if trust is not None:
+        chapters += trust_chapters(folder, trust)
     page = folder / PAGE
     write_report(page, title, _introduction(study), chapters, facts)
     return page

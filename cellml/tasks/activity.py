@@ -5,8 +5,7 @@ features (`modalities`), or by several of them side by side: early fusion. One n
 assays. Training is in `cellml.tasks.activity_training`, files in `cellml.tasks.activity_models`.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,160 +13,35 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Bool, Float
 
-from cellml.models.mlp import Mlp
-from cellml.models.mpnn import PRESETS, ActivityNet, make_mpnn
+from cellml.losses_evidential import beta_moments, nig_moments
+from cellml.models.mpnn import PRESETS
 from cellml.ops.graph_batches import flat, graphs_of
 from cellml.ops.molecule_features import expand_atoms, expand_bonds
+from cellml.tasks.activity_spec import (
+    KINDS,
+    REPRESENTATIONS,
+    ActivitySpec,
+    Fingerprint,
+    Modality,
+)
 from cellml.types import Batch, Key, Variables
 
-KINDS = ("binary", "regression", "multiclass")
-REPRESENTATIONS = ("graph", "morgan", "both", "features_only")
-
-
-class Fingerprint(NamedTuple):
-    """A Morgan fingerprint; arguments of `cellml.data.fingerprints.morgan_fingerprints`."""
-
-    radius: int = 2
-    size: int = 2048
-    counts: bool = False
-    chirality: bool = False
-
-
-MORGAN = Fingerprint()
-
-
-class Modality(NamedTuple):
-    """Features that a compound has all or none of.
-
-    Attributes:
-      name: Such as `morphology`.
-      columns: Names of the features, in order.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class ActivitySpec:
-    """Everything besides the weights that turns a compound into predictions; stored with them.
-
-    Attributes:
-      name: Name of the model.
-      kind: One of `KINDS`, of all assays.
-      assays: Their names.
-      n_classes: Classes of each assay, for `multiclass`.
-      representation: One of `REPRESENTATIONS`; modalities come on top of each.
-      preset: A key of `cellml.models.mpnn.PRESETS`; it also gives the initialisation.
-      mpnn: Fields of `Mpnn` that differ from the preset, as (name, value) pairs.
-      fingerprint: For `morgan` and `both`.
-      modalities: In the order of the columns of a batch's `features`.
-      presence: Whether the network is told which modalities are there, one input each.
-      largest_fragment: Whether salts lose their counter-ions, see `read_molecules`.
-      hidden: Widths of the head's hidden layers.
-      dropout: Of the head, see `Mlp`.
-      input_dropout: Likewise.
-      activation: Of the head.
-      uncertainty_weights: Whether each assay's loss has a learned weight.
-      members: Networks of the ensemble; from 2 on, every array of the variables has a leading axis.
-    """
-
-    name: str = "unnamed"
-    kind: str = "binary"
-    assays: tuple[str, ...] = ()
-    n_classes: int = 0
-    representation: str = "graph"
-    preset: str = "cellml"
-    mpnn: tuple[tuple[str, Any], ...] = ()
-    fingerprint: Fingerprint = MORGAN
-    modalities: tuple[Modality, ...] = ()
-    presence: bool = True
-    largest_fragment: bool = False
-    hidden: tuple[int, ...] = (300,)
-    dropout: float = 0.0
-    input_dropout: float = 0.0
-    activation: str = "relu"
-    uncertainty_weights: bool = False
-    members: int = 1
-
-    def __post_init__(self) -> None:
-        """Checks the options.
-
-        Raises:
-          ValueError: One is unknown, or they contradict each other.
-        """
-        for what, value, known in (
-            ("kind", self.kind, KINDS),
-            ("representation", self.representation, REPRESENTATIONS),
-            ("preset", self.preset, tuple(PRESETS)),
-        ):
-            if value not in known:
-                raise ValueError(f"activity: {what} {value!r}, expected one of {', '.join(known)}")
-        if self.representation == "features_only" and not self.modalities:
-            raise ValueError("activity: representation 'features_only' needs features")
-        if (self.kind == "multiclass") != (self.n_classes > 1) or self.members < 1:
-            raise ValueError(
-                f"activity: kind {self.kind!r} with {self.n_classes} classes and {self.members} "
-                "members: two classes or more go with 'multiclass', and one member is the least"
-            )
-
-    @property
-    def uses_graph(self) -> bool:
-        """Whether batches hold graphs."""
-        return self.representation in ("graph", "both")
-
-    @property
-    def uses_fingerprint(self) -> bool:
-        """Whether batches hold fingerprints."""
-        return self.representation in ("morgan", "both")
-
-    @property
-    def n_features(self) -> int:
-        """Columns of all modalities."""
-        return sum(len(modality.columns) for modality in self.modalities)
-
-    def network(self, **mpnn_changes: Any) -> ActivityNet:
-        """The module of one member, with further fields of its graph network if given."""
-        initializer = PRESETS[self.preset].fields["initializer"]
-        head = Mlp(
-            out=len(self.assays) * max(self.n_classes, 1),
-            hidden=self.hidden,
-            dropout=self.dropout,
-            input_dropout=self.input_dropout,
-            activation=self.activation,
-            initializer=initializer,
-        )
-        fields = dict(self.mpnn) | mpnn_changes
-        return ActivityNet(head, make_mpnn(self.preset, **fields) if self.uses_graph else None)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-able dictionary; `from_json` is its inverse."""
-        return {
-            **dataclasses.asdict(self),
-            "mpnn": [list(pair) for pair in self.mpnn],
-            "fingerprint": self.fingerprint._asdict(),
-            "modalities": [modality._asdict() for modality in self.modalities],
-        }
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "ActivitySpec":
-        """Reads what `to_json` gave.
-
-        Raises:
-          ValueError: Unknown field, as of a later version.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := set(fields) - known:
-            raise ValueError(f"activity: unknown fields {sorted(unknown)}; known {sorted(known)}")
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
-        }
-        values["mpnn"] = tuple((name, value) for name, value in values.get("mpnn", ()))
-        values["fingerprint"] = Fingerprint(**values.get("fingerprint", {}))
-        values["modalities"] = tuple(
-            Modality(m["name"], tuple(m["columns"])) for m in values.get("modalities", ())
-        )
-        return cls(**values)
+__all__ = [
+    "KINDS",
+    "REPRESENTATIONS",
+    "ActivityModel",
+    "ActivitySpec",
+    "Fingerprint",
+    "Inputs",
+    "Modality",
+    "inputs_of",
+    "member_outputs",
+    "outputs",
+    "over_members",
+    "predict",
+    "predict_members",
+    "predict_with_spread",
+]
 
 
 class ActivityModel(NamedTuple):
@@ -247,7 +121,8 @@ def outputs(
       modality_dropout: Share of the modalities that are taken away from a compound; needs `key`.
 
     Returns:
-      Logits [b t] or [b t k]; of regression standardised values.
+      Logits [b t] or [b t k]; of regression standardised values; with evidence, what
+      `cellml.losses_evidential` takes.
     """
     drop_key, modality_key = (None, None) if key is None else jax.random.split(key)
     others = [] if inputs.fingerprint is None else [inputs.fingerprint]
@@ -263,7 +138,7 @@ def outputs(
         rngs={} if drop_key is None else {"dropout": drop_key},
     )
     found = jnp.asarray(found)
-    return found.reshape(len(found), -1, spec.n_classes) if spec.n_classes else found
+    return found.reshape(len(found), -1, spec.n_outputs) if spec.n_outputs else found
 
 
 def member_outputs(
@@ -313,15 +188,7 @@ def predict_members(
     Returns:
       Probabilities of a hit [m b t], of each class [m b t k], or values in the assays' units.
     """
-    found = member_outputs(spec, variables, inputs_of(spec, batch), key=key)
-    if spec.kind == "binary":
-        return jax.nn.sigmoid(found)
-    if spec.kind == "multiclass":
-        return jax.nn.softmax(found, axis=-1)
-    mean, scale = (variables["scales"][f"target_{name}"] for name in ("mean", "scale"))
-    if spec.members == 1:
-        mean, scale = mean[None], scale[None]
-    return found * scale[:, None, :] + mean[:, None, :]
+    return _member_moments(spec, variables, batch, key)[0]
 
 
 def predict(spec: ActivitySpec, variables: Variables, batch: Batch) -> Float[Array, "b t *k"]:
@@ -352,17 +219,41 @@ def predict_with_spread(
         network they are all alike.
 
     Returns:
-      Mean and standard deviation over members and samples; 0 for one member without samples.
+      Mean and standard deviation over members and samples (0 for one member without samples),
+      the latter with what the members state themselves, if they are evidential.
     """
     if not samples:
-        found = predict_members(spec, variables, batch)
+        found, variance = _member_moments(spec, variables, batch, key)
     else:
         if key is None:
             raise ValueError("MC dropout needs a key")
         keys = jax.random.split(key, samples)
-        found = jax.lax.map(lambda k: predict_members(spec, variables, batch, key=k), keys)
-        found = found.reshape(-1, *found.shape[2:])
-    return jnp.mean(found, axis=0), jnp.std(found, axis=0)
+        several = jax.lax.map(lambda k: _member_moments(spec, variables, batch, k), keys)
+        found, variance = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), several)
+    spread = jnp.std(found, axis=0)
+    if spec.evidential:
+        spread = jnp.sqrt(spread**2 + jnp.mean(variance, axis=0))
+    return jnp.mean(found, axis=0), spread
+
+
+def _member_moments(
+    spec: ActivitySpec, variables: Variables, batch: Batch, key: Key | None
+) -> tuple[Float[Array, "m b t *k"], Float[Array, "m b t *k"]]:
+    """Predictions of each member, and the variance that it states itself; 0 without evidence."""
+    found = member_outputs(spec, variables, inputs_of(spec, batch), key=key)
+    if spec.evidential:
+        found, variance = (beta_moments if spec.kind == "binary" else nig_moments)(found)
+    else:
+        if spec.kind != "regression":
+            found = jax.nn.softmax(found, axis=-1) if spec.n_classes else jax.nn.sigmoid(found)
+        variance = jnp.zeros_like(found)
+    if spec.kind == "regression":
+        mean, scale = (variables["scales"][f"target_{name}"] for name in ("mean", "scale"))
+        if spec.members == 1:
+            mean, scale = mean[None], scale[None]
+        found = found * scale[:, None, :] + mean[:, None, :]
+        variance = variance * scale[:, None, :] ** 2
+    return found, variance
 
 
 def _features(

@@ -1,5 +1,6 @@
 """Training of activity models: the task, its losses, and ensembles trained at once."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +15,15 @@ from cellml.losses_activity import (
     label_weights,
     masked_mean,
 )
+from cellml.losses_evidential import EVIDENTIAL_LOSSES
 from cellml.ops.graph_batches import flat
 from cellml.tasks.activity import ActivitySpec, inputs_of, outputs, over_members
 from cellml.types import Batch, Key, Loss, ModelState, Task, Variables
 
 LOSSES = {"binary": ("bce",), "multiclass": ("cross_entropy",), "regression": ("mse", "mae")}
 """What `LossSettings.loss` may be for each kind; the first is the default."""
+EVIDENTIAL = {"binary": ("dirichlet",), "regression": ("nig",)}
+"""Likewise for evidential networks."""
 
 
 class LossSettings(NamedTuple):
@@ -31,12 +35,14 @@ class LossSettings(NamedTuple):
       assay_balance: Whether all assays weigh the same; otherwise all readouts do.
       modality_dropout: Share of the modalities that are taken away from a compound, so that the
         network learns to do without.
+      evidence_weight: Of what misleading evidence costs an evidential network.
     """
 
     loss: str = ""
     class_balance: bool = False
     assay_balance: bool = False
     modality_dropout: float = 0.0
+    evidence_weight: float = 0.0
 
 
 class Scales(NamedTuple):
@@ -100,13 +106,18 @@ def make_task(
       ValueError: The loss is none of the kind, or a balance is asked for without labels.
     """
     settings = settings or LossSettings()
-    known_losses = LOSSES[spec.kind]
+    known_losses = (EVIDENTIAL if spec.evidential else LOSSES)[spec.kind]
     name = settings.loss or known_losses[0]
     if name not in known_losses:
         raise ValueError(
             f"activity: loss {name!r} for kind {spec.kind!r}, expected one of "
             f"{', '.join(known_losses)}"
         )
+    if spec.evidential:
+        weight_of_evidence = float(settings.evidence_weight)
+        loss_of = functools.partial(EVIDENTIAL_LOSSES[name], weight=weight_of_evidence)
+    else:
+        loss_of = LABEL_LOSSES[name]
     by_class, by_assay = _balance(spec, settings, labels)
     scaled = _no_scales(spec) if scales is None else scales
 
@@ -138,7 +149,7 @@ def make_task(
             spec, variables, inputs, key=key, modality_dropout=settings.modality_dropout
         )
         # NaN of padding or of readouts that do not exist must not reach the sum.
-        each = jnp.where(known, LABEL_LOSSES[name](found, target), 0.0)
+        each = jnp.where(known, loss_of(found, target), 0.0)
         if not weighted:
             return masked_mean(each, known)
         weight = label_weights(target, classes=by_class, assays=by_assay)

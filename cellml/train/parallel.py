@@ -71,6 +71,18 @@ def batch_rows(batch: Batch) -> int:
     return next(iter(lengths.values()))
 
 
+def batch_examples(batch: Batch) -> int:
+    """Number of examples that count: where `valid` says which, else the rows.
+
+    A batch of graphs has one row a part, and many examples in it.
+
+    Raises:
+      ValueError: As `batch_rows`.
+    """
+    valid = batch.get("valid")
+    return batch_rows(batch) if valid is None else int(np.count_nonzero(valid))
+
+
 def shard_batch(batch: Batch, device_count: int, *, rows: int = 0) -> dict[str, np.ndarray]:
     """Pads a batch and cuts it into one part per device.
 

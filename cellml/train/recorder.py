@@ -22,6 +22,7 @@ from cellml.train.logs import METRICS_FILE, MetricsLog, read_metrics, truncate
 from cellml.train.parallel import (
     DeviceMetrics,
     EvalFn,
+    batch_examples,
     batch_rows,
     fetch_metrics,
     make_eval_step,
@@ -164,7 +165,7 @@ class Recorder:
             means = divide(values)
             raise NonFiniteError(step, _rows(batch), means)
         add_metrics(self._totals, values)
-        self.progress.advance(step, batch_rows(batch))
+        self.progress.advance(step, batch_examples(batch))
         if step % self.log_every == 0 or step == self.steps:
             record = divide(self._totals)
             if self.learning_rate is not None:

@@ -42,6 +42,7 @@ def test_nothing_is_written_elsewhere(tour):
     here, _ = tour
     assert [path.name for path in here.iterdir()] == ["runs"]
     assert sorted(path.name for path in (here / "runs" / "demo").iterdir()) == [
+        "assays",
         "data",
         "images",
         "numbers.json",
@@ -59,6 +60,7 @@ def test_every_chapter_has_its_figures(page):
         "looking-eight-times-test-time-augmentation",
         "learning-from-nothing",
         "from-single-cells-to-mechanisms-a-cell-painting-screen",
+        "from-structures-and-cells-to-assays",
     ]
     for chapter in chapters:
         figures = list(chapter.iter("figure"))
