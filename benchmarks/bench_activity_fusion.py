@@ -24,10 +24,14 @@ from cellml.data.text_tables import write_csv
 
 MIN_PER_CLASS = 10
 SIMULATED = (
-    "model.members=1", "train.batch_size=32", "train.eval_every_epochs=4",
+    "model.members=1", "model.hidden=[128]", "model.fingerprint.size=1024",
+    "model.fingerprint.radius=2", "train.batch_size=32", "train.eval_every_epochs=5",
     "train.checkpoint_every_epochs=1000",
 )  # fmt: skip
-REAL = ("model.members=5", "train.best=last", "train.checkpoint_every_epochs=1000")
+REAL = (
+    "model.members=5", "model.hidden=[64]", "model.fingerprint.size=1024", "train.best=last",
+    "train.batch_size=16", "train.eval_every_epochs=10", "train.checkpoint_every_epochs=1000",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -38,7 +42,8 @@ def main() -> None:
     parser.add_argument("--compounds", type=int, default=1200)
     parser.add_argument("--assays", type=int, default=24)
     parser.add_argument("--folds", type=int)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--preset", default="morgan")
+    parser.add_argument("--epochs", type=int, default=30)
     given = parser.parse_args()
     start = time.perf_counter(), time.process_time()
     if given.what == "simulated":
@@ -47,13 +52,13 @@ def main() -> None:
         )
         options = activity_study.StudyOptions(
             CompoundSource(assays), features, given.out, folds=given.folds or 3,
-            epochs=given.epochs, changes=SIMULATED, assay_types=types,
+            preset=given.preset, epochs=given.epochs, changes=SIMULATED, assay_types=types,
         )  # fmt: skip
     else:
         assays, profiles = join_pairs(given.data, given.out / "pairs")
         options = activity_study.StudyOptions(
             CompoundSource(assays), {"MO": profiles}, given.out, folds=given.folds or 5,
-            epochs=given.epochs, changes=REAL,
+            preset=given.preset, epochs=given.epochs, changes=REAL,
         )  # fmt: skip
     activity_study.run(options, Console())
     wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]

@@ -26,14 +26,18 @@ platform.configure()  # as `cellml annotate` does, before jax is imported
 import numpy as np  # noqa: E402
 
 from benchmarks.timing import describe_machine, markdown_row  # noqa: E402
-from cellml.annotate.assist import METHODS, Assistant, NothingFoundError  # noqa: E402
+from cellml.annotate.assist import (  # noqa: E402
+    METHODS,
+    Assistant,
+    NothingFoundError,
+    mask_iou,
+)
 from cellml.annotate.outlines import fill_polygons  # noqa: E402
 from cellml.annotate.simulated_annotator import (  # noqa: E402
     BRUSH_PX,
     LazyHand,
     count_strokes,
     lazy_contour,
-    mask_iou,
 )
 from cellml.datasets import load_source  # noqa: E402
 from cellml.metrics.bootstrap import paired_bootstrap  # noqa: E402

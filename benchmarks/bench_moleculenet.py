@@ -53,7 +53,7 @@ SETS = {
     "bace": Set(),
     "delaney": Set(regression=True),
     "lipo": Set(regression=True),
-    "tox21": Set(epochs=20),
+    "tox21": Set(epochs=10),
 }
 
 

@@ -33,7 +33,7 @@ from tests.annotate.browser_support import (  # noqa: E402
 )
 
 IMAGES = Path(__file__).parent / "images"
-WINDOW = {"width": 1280, "height": 800}
+WINDOW = (1280, 800)
 FRAMES = 120
 LARGE_PX, BLOCK_PX, LARGE_OBJECTS = 8192, 1024, 2000
 
@@ -195,7 +195,7 @@ def main() -> None:
         raise SystemExit("no chromium found")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page(viewport=WINDOW)
+        page = browser.new_page(viewport={"width": WINDOW[0], "height": WINDOW[1]})
         page.set_default_timeout(120_000)
         if options.measure:
             measure(page)

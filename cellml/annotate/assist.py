@@ -18,7 +18,6 @@ from jaxtyping import Bool, Float, Int, Shaped
 from cellml.annotate.active_contour import fit_contour
 from cellml.annotate.objects import Polygons
 from cellml.annotate.region_growing import contrast_map, grow_region, largest_piece
-from cellml.annotate.simulated_annotator import mask_iou
 from cellml.annotate.whole_image import label_whole_image
 from cellml.annotate.windows import Points, ReadRegion, View, cut_view, make_prompt
 from cellml.errors import UsageError, UserError
@@ -35,7 +34,7 @@ FOREGROUND_MIN = (1.0, 0.6, 0.3)
 """Thresholds of the foreground tried in turn, as shares of the model's own: where the user says
 that there is something, the network may be less sure of it."""
 FIT_ENOUGH = 0.6
-"""An IoU with the prompt that ends the search; a perfect nucleus in its box has at most 0.785."""
+"""An IoU with the prompt that ends the search."""
 INSIDE_MIN = 0.7
 """A further instance joins the best one if this share of it lies inside the polygon or box."""
 NEAR_SHARE = 0.15
@@ -232,7 +231,7 @@ class Assistant:
                 smooth_px=spec.smooth_px,
             )
             if is_point:
-                found = at_point(labels, view.prompt)
+                found = largest_piece(at_point(labels, view.prompt))
                 fit = float(found.any())
             else:
                 mask = largest_piece(best_fit(labels, view.prompt) & near)
@@ -257,6 +256,12 @@ class Assistant:
         likeness = contrast_map(view.image, prompt, ring)
         fit = grow_region if method == "classic" else fit_contour
         return fit(likeness, prompt, near), likeness
+
+
+def mask_iou(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
+    """Intersection over union of two masks; 1 if both are empty."""
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 1.0
 
 
 def around(prompt: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

@@ -25,6 +25,8 @@ import numpy as np
 import scipy.ndimage as ndi
 from jaxtyping import Bool
 
+from cellml.annotate.assist import mask_iou
+
 ANGLES = 72
 WAVES = np.arange(2, 7)
 STROKES_MAX = 200
@@ -86,12 +88,6 @@ def lazy_contour(
         (float(x + dx + r * np.cos(a)), float(y + dy + r * np.sin(a)))
         for r, a in zip(radii, angles, strict=True)
     ]
-
-
-def mask_iou(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
-    """Intersection over union of two masks; 1 if both are empty."""
-    union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 1.0
 
 
 def count_strokes(

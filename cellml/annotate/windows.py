@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from cellml.annotate.objects import Polygons, box_polygons
+from cellml.annotate.objects import Polygons, Ring
 from cellml.annotate.outlines import fill_polygons, trace_mask
 from cellml.errors import UserError
 from cellml.ops.intensity import intensity_limits, normalise
@@ -28,6 +28,7 @@ Points = Sequence[Sequence[float | int]]
 
 MARGIN_PX = 17
 """A prompt's box grows by this much on every side, as in AnnotatorJ."""
+ELLIPSE_POINTS = 48
 SHRINK_ABOVE_PX = 80.0
 """Larger prompts are shown at half their size, at a third above twice this, and so on: the shipped
 model knows nuclei of 8 to 80 px."""
@@ -37,7 +38,7 @@ class Prompt(NamedTuple):
     """What the user drew.
 
     Attributes:
-      polygons: Polygon or box; empty for a point.
+      polygons: The polygon, or the ellipse in the box; empty for a point.
       bounds: Box around it, (x0, y0, x1, y1).
     """
 
@@ -88,8 +89,17 @@ def make_prompt(
         )
     if bounds[2] - bounds[0] < 1 or bounds[3] - bounds[1] < 1:
         return Prompt((), bounds)
-    polygons = ((tuple(points),),) if polygon is not None else box_polygons(*bounds)
-    return Prompt(polygons, bounds)
+    ring = tuple(points) if polygon is not None else inscribed_ellipse(bounds)
+    return Prompt(((ring,),), bounds)
+
+
+def inscribed_ellipse(bounds: tuple[float, float, float, float]) -> Ring:
+    """The ellipse in a box: what a box says of an object with round corners."""
+    x0, y0, x1, y1 = bounds
+    angles = np.arange(ELLIPSE_POINTS) * 2 * np.pi / ELLIPSE_POINTS
+    xs = (x0 + x1 + (x1 - x0) * np.cos(angles)) / 2
+    ys = (y0 + y1 + (y1 - y0) * np.sin(angles)) / 2
+    return tuple(zip(xs.tolist(), ys.tolist(), strict=True))
 
 
 class View(NamedTuple):
@@ -100,7 +110,7 @@ class View(NamedTuple):
       shrink: One pixel of the window is this many of the image in a row.
       seen: Height and width of the real part of the window, from the top left; the rest mirrors it.
       image: Normalised for the model.
-      prompt: The pixels of polygon or box; for a point the pixel that it lies in.
+      prompt: The pixels inside what was drawn; for a point the pixel that it lies in.
     """
 
     box: Box

@@ -349,7 +349,8 @@ def _table(facts: dict[str, Any]) -> Table:
     table = Table(title=f"AUROC over {facts['assays']} assays (median over folds)", box=None)
     kinds = [k for k in next(iter(facts["predictors"].values()))["by_type"] if k]
     for name in ("predictor", "mean", "> .7", "> .9", *kinds):
-        table.add_column(name, justify="left" if name == "predictor" else "right")
+        first = name == "predictor"
+        table.add_column(name, justify="left" if first else "right", no_wrap=first)
     for name, found in facts["predictors"].items():
         numbers = [found["mean"], *(found["by_type"][kind] for kind in kinds)]
         first, *others = ("-" if value is None else f"{value:.3f}" for value in numbers)

@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from cellml.annotate import fine_tuning
-from cellml.annotate.assist import WINDOW_PX, Assistant, NothingFoundError
+from cellml.annotate.assist import WINDOW_PX, Assistant, NothingFoundError, mask_iou
 from cellml.annotate.fine_tuning import (
     FineTuningCancelledError,
     FineTuningFailedError,
@@ -21,14 +21,21 @@ from cellml.annotate.fine_tuning import (
     pieces,
 )
 from cellml.annotate.outlines import fill_polygons
-from cellml.annotate.simulated_annotator import lazy_contour, mask_iou
+from cellml.annotate.simulated_annotator import lazy_contour
 from cellml.annotate.uncertainty import expected_overlap, image_uncertainty, spread_windows
 from cellml.data.simulation import simulate_field
 from cellml.errors import UserError
 from cellml.tasks.semantic import Segmenter, SegmenterSpec
 from cellml.train.checkpoint import CheckpointMismatchError
 
-TINY = SegmenterSpec(name="tiny", preset="plain", model=(("filters", (4, 4)),), in_channels=1)
+# finds nothing, whatever it learns: no better and no worse
+TINY = SegmenterSpec(
+    name="tiny",
+    preset="plain",
+    model=(("filters", (4, 4)),),
+    in_channels=1,
+    area_min_px=10**6,
+)
 BLANK = np.zeros((40, 50, 1), np.uint8)
 QUICK = FineTuningOptions(batch_size=2, crop_px=32, checkpoint_every=2)
 
@@ -76,14 +83,13 @@ def test_a_few_steps_on_inverted_images_make_proposals_better(tmp_path):
     trained = fine_tune(
         shipped,
         samples,
-        steps=16,
+        steps=12,
         workdir=tmp_path / "7",
         progress=lambda share, message: seen.append(share),
         options=FineTuningOptions(batch_size=2, crop_px=64, warmup_steps=2),
     )
     before, after = (proposal_iou(one, image, labels) for one in (shipped, trained))
-    print("IoU of proposals before and after", before, after)
-    assert after > before + 0.05
+    assert after > before + 0.2
     assert seen == sorted(seen)
     assert seen[-1] == 1
     report = json.loads((tmp_path / "7" / "fine_tuning.json").read_text())
@@ -152,7 +158,7 @@ def test_a_model_that_became_worse_never_goes_live(tiny, straight, tmp_path, mon
         ([(np.zeros((40, 50, 1), np.uint8), np.zeros((40, 50), np.int32))], "no object"),
         (
             [(np.zeros((40, 50, 1), np.uint8), np.ones((50, 40), np.int32))],
-            "its labels 50 x 40 px",
+            "its labels 50 x 40",
         ),
     ],
 )

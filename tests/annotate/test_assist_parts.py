@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from cellml.annotate.active_contour import fit_contour
-from cellml.annotate.assist import around
+from cellml.annotate.assist import around, mask_iou
 from cellml.annotate.outlines import fill_polygons
 from cellml.annotate.region_growing import contrast_map, grow_region, largest_piece
 from cellml.annotate.simulated_annotator import (
@@ -13,7 +13,6 @@ from cellml.annotate.simulated_annotator import (
     LazyHand,
     count_strokes,
     lazy_contour,
-    mask_iou,
 )
 from cellml.annotate.windows import (
     block_mean,

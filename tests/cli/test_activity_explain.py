@@ -128,18 +128,18 @@ def test_models_that_see_no_atoms_are_refused(model, tmp_path) -> None:
 
 
 def test_colours_diverge_and_pictures_are_checked() -> None:
-    assert diverging_colour(0) == (1, 1, 1)
-    assert diverging_colour(2) == diverging_colour(1)
-    assert diverging_colour(1)[0] > diverging_colour(1)[2]
-    assert diverging_colour(-1)[0] < diverging_colour(-1)[2]
+    assert diverging_colour(0.0) == (1, 1, 1)
+    assert diverging_colour(2.0) == diverging_colour(1.0)
+    assert diverging_colour(1.0)[0] > diverging_colour(1.0)[2]
+    assert diverging_colour(-1.0)[0] < diverging_colour(-1.0)[2]
     half = diverging_colour(-0.5)
-    assert half == pytest.approx([(1 + c) / 2 for c in diverging_colour(-1)])
+    assert half == pytest.approx([(1 + c) / 2 for c in diverging_colour(-1.0)])
     picture = draw_values("CO", [0.5, -1.0], limit=1.0, title="a" * 60, legend="of <x>")
     ElementTree.fromstring(picture)
     assert "<title>" + "a" * 60 in picture
     assert "of &lt;x&gt;" in picture
-    assert "fill:#0072B2" in picture  # the oxygen, against
-    assert "fill:#EAAE7F" in picture  # the carbon, half for
+    assert "fill:#0071B1" in picture  # the oxygen, against
+    assert "fill:#E9AE7F" in picture  # the carbon, half for
     for smiles, values, limit in (("CO", [1.0], 1.0), ("what", [1.0], 1.0), ("C", [1.0], 0.0)):
         with pytest.raises(ValueError, match="and a limit above 0 expected"):
             draw_values(smiles, values, limit=limit)

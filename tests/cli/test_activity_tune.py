@@ -261,8 +261,8 @@ def test_the_command_trains_a_network_a_trial_and_says_how_to_go_on(tmp_path) ->
     words = shlex.split(best["command"])
     assert words[:4] == ["cellml", "activity", "train", str(data)]
     for setting in best["settings"]:
-        words.remove(setting)
-        words.remove("--set")
+        place = words.index(setting)
+        del words[place - 1 : place + 1]
     assert " ".join(words[4:]) == (
         f"--out {out / 'trained'} --preset morgan --split-column fold --holdout-fold 1 --epochs 2 "
         "--seed 0 --set model.fingerprint.size=32 --set train.best=loss"

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -37,7 +38,9 @@ def study(tmp_path_factory):
         changes=TINY,
         assay_types=types,
     )
-    return out, activity_study.run(options, Console(quiet=True))
+    with pytest.MonkeyPatch.context() as patch:  # one device compiles in a fraction of the time
+        patch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+        return out, activity_study.run(options, Console(quiet=True))
 
 
 def rows(path):

@@ -12,7 +12,7 @@ let queue = Promise.resolve();
 let opening = 0;
 
 /** Runs changes one after the other; each needs the revision that the one before it made. */
-function enqueue(change) {
+export function inTurn(change) {
   const run = async () => {
     state.busy += 1;
     emit("saving");
@@ -152,7 +152,7 @@ function editable() {
 export function operate(operations) {
   if (!editable()) return Promise.resolve(null);
   const target = state.image.index;
-  return enqueue(() => change(`/api/images/${target}/operations`, { operations }, target));
+  return inTurn(() => change(`/api/images/${target}/operations`, { operations }, target));
 }
 
 export function undo() {
@@ -166,7 +166,7 @@ export function redo() {
 function step(name, flag) {
   if (!editable()) return Promise.resolve(null);
   const target = state.image.index;
-  return enqueue(() => (state.image[flag] ? change(`/api/images/${target}/${name}`, {}, target) : null));
+  return inTurn(() => (state.image[flag] ? change(`/api/images/${target}/${name}`, {}, target) : null));
 }
 
 /** Adds an object of the current class and selects nothing. */
@@ -200,7 +200,7 @@ export function setDone(value) {
 export function importFile(file) {
   if (!editable()) return Promise.resolve(null);
   const target = state.image.index;
-  return enqueue(async () => {
+  return inTurn(async () => {
     const answer = await upload(`/api/images/${target}/import`, file);
     if (state.image?.index === target) apply(answer);
     return answer;

@@ -1,5 +1,6 @@
 /** What is annotated and how: kind, AnnotatorJ's checkboxes, method, brush; the classes. */
 
+import { inTurn, reload } from "./annotations.js";
 import { post } from "./api.js";
 import { invert, repeat } from "./draft.js";
 import { byId, check, h, iconButton, segmented } from "./dom.js";
@@ -107,11 +108,14 @@ async function saveClasses(classes) {
   }
 }
 
-function changeClass(index, change) {
+async function changeClass(index, change) {
   const classes = state.folder.classes.map((entry, i) => (i === index ? { ...entry, ...change } : entry));
   const old = state.folder.classes[index].name;
   if (change.name && state.className === old) state.className = change.name;
-  saveClasses(classes);
+  await inTurn(async () => {
+    // Objects follow a new name, which is a step in the journal of every image that has some.
+    if (await saveClasses(classes) && change.name) await reload();
+  });
 }
 
 async function addClass() {
@@ -125,7 +129,7 @@ async function addClass() {
   rename(state.folder.classes.length - 1);
 }
 
-/** Turns a row's name into a field; Enter keeps, Esc leaves the old name. */
+/** Turns a row's name into a field: Enter keeps, Esc leaves the old name, the bin removes. */
 function rename(index) {
   const row = byId("class-list").children[index];
   const old = state.folder.classes[index].name;
@@ -135,16 +139,27 @@ function rename(index) {
     if (!open) return;
     open = false;
     const name = field.value.trim();
+    field.blur(); // a focused field would keep its row
+    showClasses();
+    byId("stage").focus({ preventScroll: true });
     if (keep && name && name !== old) changeClass(index, { name });
-    else showClasses();
   };
   field.addEventListener("keydown", (event) => {
     event.stopPropagation();
     if (event.key === "Enter") close(true);
     if (event.key === "Escape") close(false);
   });
-  field.addEventListener("blur", () => close(true));
+  const bin = iconButton("trash", {
+    title: `Remove ${old}`, class: "icon ghost small", disabled: state.folder.classes.length < 2,
+    onclick: () => {
+      close(false);
+      saveClasses(state.folder.classes.filter((_, i) => i !== index));
+    },
+  });
+  field.addEventListener("blur", (event) => event.relatedTarget === bin || close(true));
+  bin.addEventListener("blur", () => close(false));
   row.querySelector(".class-name").replaceWith(field);
+  row.querySelector("button.icon").replaceWith(bin);
   field.focus();
   field.select();
 }

@@ -14,12 +14,13 @@ function row(entry) {
     type: "button", class: "image-row", "data-index": entry.index, title: entry.error ?? entry.name,
     "aria-current": String(entry.index === state.image?.index), onclick: () => goToIndex(entry.index),
   });
+  const about = h("span", { class: "facts" }, h("span", {}, facts));
+  if (entry.uncertainty !== null && !entry.done) about.append(meter(entry.uncertainty));
   const mark = h("span", { class: "mark", html: entry.done ? icon("check") : "" });
   if (entry.done) mark.append(h("span", { class: "hidden-text" }, "done"));
   item.append(mark, h("span", { class: "names" },
-    h("span", { class: "name" }, entry.name), h("span", { class: "facts" }, facts)));
+    h("span", { class: "name" }, entry.name), about));
   item.classList.toggle("broken", Boolean(entry.error));
-  if (entry.uncertainty !== null && !entry.done) item.append(meter(entry.uncertainty));
   return item;
 }
 

@@ -127,6 +127,16 @@ function pick({ point, shift }) {
   return true;
 }
 
+/** A frame selects what lies within it, a click what lies under it. */
+function chooseWithin({ band, click }) {
+  const [x0, y0, x1, y1] = band ?? [0, 0, 0, 0];
+  showLive({ box: null });
+  if (Math.max(x1 - x0, y1 - y0) * view.scale >= CLICK_PX) {
+    const kept = click.shift ? state.selection : [];
+    select([...kept, ...objectsWithin(band).map(({ id }) => id)]);
+  } else if (!pick(click) && !click.shift) clearSelection();
+}
+
 const selectTool = {
   cursor: "default",
   hint: "Click an object, then drag its outline (Alt+click removes a point). Shift+click adds to the selection. ",
@@ -137,9 +147,7 @@ const selectTool = {
       if (taken === "done") return null;
       if (taken) return { ...taken, click: event };
     }
-    if (pick(event)) return null;
-    if (!event.shift) clearSelection();
-    return { from: event.point, band: null };
+    return { from: event.point, band: null, click: event };
   },
   move(drag, event) {
     if (drag.move) {
@@ -154,12 +162,7 @@ const selectTool = {
   async up(drag) {
     if (drag.move && drag.changed) await dropOutline(drag);
     else if (drag.move) pick(drag.click);
-    else if (drag.band) {
-      const [x0, y0, x1, y1] = drag.band;
-      showLive({ box: null });
-      if (Math.max(x1 - x0, y1 - y0) * view.scale < CLICK_PX) return;
-      select([...state.selection, ...objectsWithin(drag.band).map(({ id }) => id)]);
-    }
+    else chooseWithin(drag);
   },
   hover({ point }) {
     showLive({ hover: objectsAt(...point)[0] ?? null });
