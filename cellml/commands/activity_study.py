@@ -18,6 +18,7 @@ import pyarrow.csv as pacsv
 from rich.console import Console
 from rich.table import Table
 
+from cellml import experiment
 from cellml.commands import (
     activity_evaluate,
     activity_fuse,
@@ -254,8 +255,12 @@ def _train(options: StudyOptions, data: CompoundSource, name: str, quiet: Consol
         baseline=False,
         workers=options.workers,
     )
-    if activity_train.run(train, quiet):
-        raise KeyboardInterrupt
+    # Scored together with the others, later.
+    for folder, config in activity_train.make_plan(train, quiet).configs.items():
+        try:
+            experiment.run(config, train.out / folder)
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}") from error
 
 
 def _gather(out: Path, name: str) -> Path:

@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from cellml.commands.model_predictors import load_predictor
-from cellml.commands.predictor import Predictor, segment_pixels
 from cellml.data.locations import write_locations
 from cellml.data.painting_files import read_grey
 from cellml.data.painting_project import INDEX_KEYS, LOCATIONS, METADATA, OUTLINES, Project
@@ -19,6 +17,8 @@ from cellml.data.tables import nuclei_table
 from cellml.data.text_tables import suggestion, write_csv
 from cellml.data.writers import remove_temporary, write_json, write_labels
 from cellml.errors import UsageError, UserError
+from cellml.experiment.model_predictors import load_predictor
+from cellml.experiment.predictor import Predictor, segment_pixels
 
 NUCLEAR = ("dna", "dapi", "hoechst", "nuc")
 """What names of channels with nuclei contain."""

@@ -17,8 +17,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import cellml
-from cellml.commands.model_predictors import load_predictor
-from cellml.commands.predictor import Predictor, Segmented, segment_pixels
 from cellml.data.images import ImageFile, find_images, image_stem, read_image
 from cellml.data.locations import locations_path, write_locations
 from cellml.data.overlay import overlay_picture
@@ -26,6 +24,8 @@ from cellml.data.run_folder import RunFolder
 from cellml.data.tables import nuclei_table
 from cellml.data.writers import write_labels, write_png, write_rois, write_uncertainty
 from cellml.errors import UsageError, UserError
+from cellml.experiment.model_predictors import load_predictor
+from cellml.experiment.predictor import Predictor, Segmented, segment_pixels
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 

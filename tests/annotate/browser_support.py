@@ -1,16 +1,17 @@
 """A real server on a folder of simulated images, and a hand on the mouse of a real browser."""
 
+import json
 import math
 import shutil
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import uvicorn
 
@@ -33,12 +34,13 @@ class Served:
     address: str
     out: Path
 
-    def get(self, path: str) -> Any:
-        """Asks the server beside the page."""
+    def get(self, path: str, body: Any = None) -> Any:
+        """Asks the server beside the page, by POST if there is a body."""
         root, token = self.address.split("/?token=")
-        answer = httpx.get(f"{root}{path}", headers={"X-Token": token}, timeout=60)
-        answer.raise_for_status()
-        return answer.json()
+        data = None if body is None else json.dumps(body).encode()
+        asked = urllib.request.Request(f"{root}{path}", data, {"X-Token": token})
+        with urllib.request.urlopen(asked, timeout=120) as answer:
+            return json.load(answer)
 
     def objects(self, index: int) -> list[dict[str, Any]]:
         """The objects of an image as they are on disk."""

@@ -14,10 +14,10 @@ from cellml.annotate.assist import (
 from cellml.annotate.outlines import fill_polygons
 from cellml.annotate.simulated_annotator import lazy_contour
 from cellml.annotate.whole_image import label_whole_image
-from cellml.commands.model_predictors import make_predictor
-from cellml.commands.predictor import segment_pixels
 from cellml.data.simulation import simulate_field
 from cellml.errors import UsageError, UserError
+from cellml.experiment.model_predictors import make_predictor
+from cellml.experiment.predictor import segment_pixels
 from cellml.tasks.nucleus_models import from_segmenter
 
 

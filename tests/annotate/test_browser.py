@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 from shapely.geometry import Polygon
 
+from cellml.annotate.app import PAGE
 from cellml.annotate.exports import FORMATS
 from cellml.data.simulation import simulate_field
 from tests.annotate.browser_support import (
@@ -363,6 +364,15 @@ def test_modes_exclude_each_other_as_in_annotatorj(hand: Hand, served: Served) -
     assert modes() == [True, False, False, False]
     hand.key("c")
     assert modes() == [False, False, False, False]
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    for path in PAGE.iterdir():
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http:" not in text, path.name
+        assert "https:" not in text, path.name
+        assert "//cdn" not in text, path.name
+        assert text.count("\n") <= 400, path.name
 
 
 def test_the_keys_are_listed(hand: Hand, served: Served) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from cellml.commands.predictor import Predictor, Region
+from cellml.experiment.predictor import Predictor, Region
 from cellml.tasks.detections_host import Instances
 from cellml.tasks.instance_tta import one_by_one
 from cellml.tasks.nucleus_models import NucleusModel, instance_copies

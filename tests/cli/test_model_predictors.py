@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from cellml.cli import app
 from cellml.commands import segment
-from cellml.commands.model_predictors import load_predictor, make_predictor
-from cellml.commands.predictor import segment_pixels
 from cellml.data.tables import COLUMNS, OBJECT_COLUMNS, nuclei_table
 from cellml.errors import UsageError
+from cellml.experiment.model_predictors import load_predictor, make_predictor
+from cellml.experiment.predictor import segment_pixels
 from cellml.tasks.nucleus_models import Copies, Found, copies_of_labels
 from cellml.tta import entropy, variance
 from cellml.weights.store import save_weights

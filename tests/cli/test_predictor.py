@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cellml.commands.predictor import plan_image, segment_pixels
 from cellml.errors import UsageError
+from cellml.experiment.predictor import plan_image, segment_pixels
 from tests.cli.fake_model import discs, fake_predictor
 from tests.data.test_stitching import same_partition
 

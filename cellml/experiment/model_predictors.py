@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from cellml.commands.predictor import Predictor, Region
 from cellml.errors import UsageError
+from cellml.experiment.predictor import Predictor, Region
 
 if TYPE_CHECKING:
     from cellml.tasks.nucleus_models import NucleusModel

@@ -1,7 +1,7 @@
 """From pixels to nuclei: a model wrapped for images of any size, tile by tile where they are large.
 
 A `Predictor` knows a model only as one function, so that models of any kind, and stand-ins in
-tests, plug in; `cellml.commands.model_predictors` makes it from a weights file.
+tests, plug in; `cellml.experiment.model_predictors` makes it from a weights file.
 """
 
 from collections.abc import Callable
