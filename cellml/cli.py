@@ -364,6 +364,8 @@ def spread_lists(arguments: list[str]) -> list[str]:
     for text in arguments:
         if text.startswith("-"):
             option = text if text in LISTS else ""
+        elif option and "=" in text:
+            option = ""  # NAME=FILE is an argument, no value of a list
         elif option and spread[-1] != option:
             spread.append(option)
         spread.append(text)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from cellml.annotate.active_contour import fit_contour
 from cellml.annotate.objects import Polygons
-from cellml.annotate.region_growing import contrast_map, grow_region, largest_piece
+from cellml.annotate.region_growing import contrast_map, grow_region, largest_piece, middle_of
 from cellml.annotate.whole_image import label_whole_image
 from cellml.annotate.windows import Points, ReadRegion, View, cut_view, make_prompt
 from cellml.errors import UsageError, UserError
@@ -57,10 +57,32 @@ class Outline(NamedTuple):
       polygons: In the image's coordinates, holes filled.
       score: Within [0, 1]. unet: mean foreground probability inside. classic and snake: mean
         likeness to the middle of the prompt (`contrast_map`, clipped).
+      inverted: Whether the network saw bright and dark exchanged.
     """
 
     polygons: Polygons
     score: float
+    inverted: bool = False
+
+
+class _Found(NamedTuple):
+    """What a method found in a window.
+
+    Attributes:
+      view: The window.
+      mask: The object; empty if there is none.
+      likeness: Foreground probability, or likeness to the middle of the prompt.
+    """
+
+    view: View
+    mask: Bool[np.ndarray, "h w"]
+    likeness: Float[np.ndarray, "h w"]
+
+    @property
+    def score(self) -> float:
+        """Mean likeness inside the mask, within [0, 1]; 0 if the mask is empty."""
+        inside = self.likeness[self.mask]
+        return float(np.clip(inside.mean(), 0, 1)) if inside.size else 0.0
 
 
 @dataclass(frozen=True)
@@ -123,19 +145,21 @@ class Assistant:
         point: Sequence[float | int] | None = None,
         box: Sequence[float | int] | None = None,
         method: str = "unet",
-        invert: bool = False,
+        invert: bool | None = None,
         channel: int | None = None,
     ) -> Outline:
         """Proposes the outline of the object that a prompt points at.
 
         Args:
-          read_region: `(y0, x0, y1, x1) -> raw values [h w c]`; called once.
+          read_region: `(y0, x0, y1, x1) -> raw values [h w c]`.
           image_shape: Height and width of the image first.
           polygon: Lazy contour, points (x, y). Give this or one of the next two.
           point: (x, y) on the object.
           box: (x0, y0, x1, y1) around it.
           method: One of `METHODS`.
-          invert: For the network: dark objects on a bright ground. The other methods see either.
+          invert: For the network: dark objects on a bright ground. None: where the object is
+            darker than its surroundings, both ways are tried and the better one is taken. The
+            other methods see either.
           channel: Channel to look at, from 0; see `cellml.annotate.windows.model_channels`.
 
         Returns:
@@ -150,27 +174,37 @@ class Assistant:
             raise UsageError(f"method {method!r}: one of {', '.join(METHODS)} expected")
         spec = self.segmenter.spec
         prompt = make_prompt(image_shape, polygon=polygon, point=point, box=box)
-        view = cut_view(
-            read_region,
-            image_shape,
-            prompt,
-            side_px=WINDOW_PX,
-            channels=spec.in_channels,
-            percentiles=spec.percentiles,
-            invert=invert,
-            channel=channel,
-        )
+        is_point = not prompt.polygons
+
+        def look(inverted: bool) -> View:
+            return cut_view(
+                read_region,
+                image_shape,
+                prompt,
+                side_px=WINDOW_PX,
+                channels=spec.in_channels,
+                percentiles=spec.percentiles,
+                invert=inverted,
+                channel=channel,
+            )
+
+        inverted = method == "unet" and bool(invert)
         if method == "unet":
-            mask, likeness = self._by_network(view, is_point=not prompt.polygons)
+            view = look(inverted)
+            found = self._by_network(view, is_point=is_point)
+            if invert is None and self._is_darker(view, is_point=is_point):
+                other = self._by_network(look(True), is_point=is_point)
+                inverted = _quality(other, is_point) > _quality(found, is_point)
+                found = other if inverted else found
         else:
-            mask, likeness = self._by_pixels(view, method, is_point=not prompt.polygons)
-        polygons = view.outline(mask) if mask.any() else ()
+            found = self._by_pixels(look(bool(invert)), method, is_point=is_point)
+        polygons = found.view.outline(found.mask) if found.mask.any() else ()
         if not polygons:
             raise NothingFoundError(
                 f"Nothing was found here by the method {method}: draw around the object more "
                 "closely, try another method, or invert."
             )
-        return Outline(polygons, float(np.clip(likeness[mask].mean(), 0, 1)))
+        return Outline(polygons, found.score, inverted)
 
     def propose(
         self,
@@ -212,10 +246,8 @@ class Assistant:
         run = stack_predictor(self.segmenter.spec, transforms)
         return np.asarray(run(self.segmenter.variables, jnp.asarray(window)))
 
-    def _by_network(
-        self, view: View, *, is_point: bool
-    ) -> tuple[Bool[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
-        """Mask of the object, and foreground probability."""
+    def _by_network(self, view: View, *, is_point: bool) -> _Found:
+        """The object, and foreground probability."""
         spec = self.segmenter.spec
         maps = np.array(self.maps(view.image)[0])
         maps[view.seen[0] :], maps[:, view.seen[1] :] = 0, 0
@@ -239,12 +271,25 @@ class Assistant:
                 found, fit = (mask, iou) if iou > fit else (found, fit)
             if fit >= FIT_ENOUGH:
                 break
-        return np.asarray(ndi.binary_fill_holes(found), bool), maps[..., 0]
+        return _Found(view, np.asarray(ndi.binary_fill_holes(found), bool), maps[..., 0])
 
-    def _by_pixels(
-        self, view: View, method: str, *, is_point: bool
-    ) -> tuple[Bool[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
-        """Mask of the object, and likeness to its middle."""
+    def _by_pixels(self, view: View, method: str, *, is_point: bool) -> _Found:
+        """The object, and likeness to its middle."""
+        prompt, near, ring = self._surroundings(view, is_point=is_point)
+        likeness = contrast_map(view.image, prompt, ring)
+        fit = grow_region if method == "classic" else fit_contour
+        return _Found(view, fit(likeness, prompt, near), likeness)
+
+    def _is_darker(self, view: View, *, is_point: bool) -> bool:
+        """Whether the middle of the prompt is darker than its surroundings."""
+        prompt, _, ring = self._surroundings(view, is_point=is_point)
+        light = view.image.mean(axis=-1)
+        return bool(ring.any() and np.median(light[middle_of(prompt)]) < np.median(light[ring]))
+
+    def _surroundings(
+        self, view: View, *, is_point: bool
+    ) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+        """Where the object surely is, where it may reach to, and a ring of its surroundings."""
         prompt, near = view.prompt, around(view.prompt)
         away = ndi.distance_transform_edt(~prompt)
         ring = (away > 1) & (away <= 1 + RING_PX)
@@ -253,9 +298,12 @@ class Assistant:
             prompt, near = away <= diameter / 4, away <= diameter
             ring = (away > 0.75 * diameter) & (away <= 0.75 * diameter + RING_PX)
         near[view.seen[0] :], near[:, view.seen[1] :] = False, False
-        likeness = contrast_map(view.image, prompt, ring)
-        fit = grow_region if method == "classic" else fit_contour
-        return fit(likeness, prompt, near), likeness
+        return prompt, near, ring
+
+
+def _quality(found: _Found, is_point: bool) -> float:
+    """Which of two proposals for one prompt is better: the score, times the IoU with a contour."""
+    return found.score * (1.0 if is_point else mask_iou(found.mask, found.view.prompt))
 
 
 def mask_iou(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:

@@ -158,12 +158,13 @@ class Handlers:
             region_reader(image),
             image.pixels.shape,
             method=str(call.body.get("method", "unet")),
-            invert=bool(call.body.get("invert")),
+            invert=_inverted(call.body),
             **prompt,
         )
         return {
             "polygons": polygons_to_json(found.polygons),
             "score": None if found.score is None else float(found.score),
+            "inverted": found.inverted,
             "time_ms": round(1000 * (time.perf_counter() - start), 1),
         }
 
@@ -175,11 +176,11 @@ class Handlers:
         """Starts to fill an image with proposals."""
         self.workspace.require_writable()
         index, name = self._index(call), self._class_name(call.body.get("class"))
-        tta = bool(call.body.get("tta"))
+        tta, invert = bool(call.body.get("tta")), bool(_inverted(call.body))
 
         def work(job: Job) -> str:
             return learning.propose(
-                self.workspace, self.models, job, index, class_name=name, tta=tta
+                self.workspace, self.models, job, index, class_name=name, tta=tta, invert=invert
             )
 
         return {"job": self.jobs.start("propose", work).id}
@@ -341,6 +342,14 @@ def _prompt(body: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(value, list) or len(value) != count:
         raise UserError(f"{name}: a list of {count} numbers expected")
     return {name: tuple(read_number(number, name) for number in value)}
+
+
+def _inverted(body: Mapping[str, Any]) -> bool | None:
+    """Whether bright and dark are exchanged; None leaves that to the assistant."""
+    given = body.get("invert")
+    if given is not None and not isinstance(given, bool):
+        raise UserError(f"invert: {given!r} found; true, false or null expected")
+    return given
 
 
 def _names(given: Any) -> list[str] | None:

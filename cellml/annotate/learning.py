@@ -125,7 +125,14 @@ class Models:
 
 
 def propose(
-    workspace: Workspace, models: Models, job: Job, index: int, *, class_name: str, tta: bool
+    workspace: Workspace,
+    models: Models,
+    job: Job,
+    index: int,
+    *,
+    class_name: str,
+    tta: bool,
+    invert: bool = False,
 ) -> str:
     """Puts what the model finds in an image into its journal, as one step.
 
@@ -136,6 +143,7 @@ def propose(
       index: Of the image.
       class_name: Of the new objects.
       tta: Whether test-time augmentation is used.
+      invert: Whether bright and dark are exchanged first.
 
     Returns:
       How many objects were added and left out.
@@ -144,7 +152,8 @@ def propose(
       UserError: The image cannot be read or the journal not be written.
     """
     image = workspace.images.open(index)
-    labels = models.assistant.propose(image.pixels, tta=tta, progress=job.part(0.0, 0.9))
+    report = job.part(0.0, 0.9)
+    labels = models.assistant.propose(image.pixels, tta=tta, invert=invert, progress=report)
     job.progress(0.9, "outlining")
     found = labels_to_objects(np.asarray(labels, np.int32), class_name, "proposed", 1)
     with workspace.document(index) as document, document.lock:

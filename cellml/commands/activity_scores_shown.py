@@ -20,31 +20,30 @@ def show_scores(facts: dict[str, Any], trust: Trust, console: Console) -> None:
       console: Where to.
     """
     table = Table(title=f"{facts['assays']} assays, folds {', '.join(facts['folds'])}", box=None)
-    table.add_column("predictor")
+    table.add_column("predictor", overflow="fold", min_width=9)
     binary = facts["kind"] == "binary"
-    for name in _headings(facts["kind"]):
-        table.add_column(name, justify="right")
-    if trust.reliability:
-        table.add_column("calibration error", justify="right")
-    against = next(iter(facts["against"].values()), {})
-    if against:
-        table.add_column(f"against {next(iter(facts['against']))}")
+    headings = [*_headings(facts["kind"]), *(["ECE"] if trust.reliability else [])]
+    for name in headings:
+        table.add_column(name, justify="right", no_wrap=True)
     for name, found in facts["predictors"].items():
         cells = _binary_cells(found) if binary else _cells(facts["kind"], found)
         if trust.reliability:
             one = trust.reliability.get(name)
             cells.append("-" if one is None else _shown(one.ece))
-        if name in against:
-            test = against[name]
-            cells.append(
-                f"{test['mean_difference']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}], "
-                f"p {test['p_wilcoxon']:.2g}, better on {test['better']}, worse on {test['worse']}"
-            )
         table.add_row(name, *cells)
-    console.print(table, soft_wrap=True, markup=False)
-    what = "AUROC, AP, EF" if binary else "Scores"
-    more = "; >: assays above" if binary else ""
-    say(console, f"{what}: mean over the assays of the median over folds{more}.")
+    console.print(table, markup=False)
+    for reference, others in facts["against"].items():
+        for name, test in others.items():
+            say(
+                console,
+                f"{name} against {reference}: {test['mean_difference']:+.3f} "
+                f"[{test['low']:+.3f}, {test['high']:+.3f}], p {test['p_wilcoxon']:.2g}, "
+                f"better on {test['better']}, worse on {test['worse']}",
+            )
+    what = "AUROC, AP and EF (enrichment factor)" if binary else "Scores"
+    say(console, f"{what}: mean over the assays of the median over folds; \N{PLUS-MINUS SIGN}: of")
+    more = "; >: assays above; ECE: expected calibration error" if binary else ""
+    say(console, f"the means of the folds; undef.: assays without a score{more}.")
     if facts["baseline"]:
         name = next(iter(facts["against"]))
         say(console, f"{name}: {facts['baseline']}, trained on all but the fold it predicts.")
@@ -56,7 +55,7 @@ def show_scores(facts: dict[str, Any], trust: Trust, console: Console) -> None:
                 f"readouts of these folds (scored on {found['readouts']})",
             )
     if trust.similarity:
-        console.print(_similarity_table(trust), soft_wrap=True, markup=False)
+        console.print(_similarity_table(trust), markup=False)
 
 
 def type_table(facts: dict[str, Any]) -> Table:
@@ -77,12 +76,11 @@ def type_table(facts: dict[str, Any]) -> Table:
 
 
 def _headings(kind: str) -> list[str]:
-    spread = "mean \N{PLUS-MINUS SIGN} sd of folds"
+    spread = "folds \N{PLUS-MINUS SIGN} sd"
     if kind == "binary":
-        return ["AUROC", spread, ">.5", ">.7", ">.9", "AP", "PR trapezoid", "EF 1 %", "EF 5 %",
-                "undefined"]  # fmt: skip
+        return ["AUROC", spread, ">.5", ">.7", ">.9", "AP", "EF 1 %", "undef."]
     first, *others = (NAMES[name] for name in SCORES[kind])
-    return [first, spread, *others, "undefined"]
+    return [first, spread, *others, "undef."]
 
 
 def _binary_cells(found: dict[str, Any]) -> list[str]:
@@ -90,8 +88,8 @@ def _binary_cells(found: dict[str, Any]) -> list[str]:
     return [
         *_first_cells(found["auroc"]),
         *(str(number) for number in median["above"].values()),
-        *(_shown(found[k]["median_over_folds"]["mean"]) for k in ("ap", "pr_auc_trapezoid")),
-        *(_shown(found[k]["median_over_folds"]["mean"], 1) for k in ("ef1", "ef5")),
+        _shown(found["ap"]["median_over_folds"]["mean"]),
+        _shown(found["ef1"]["median_over_folds"]["mean"], 1),
         str(median["undefined"]),
     ]
 
@@ -116,8 +114,7 @@ def _similarity_table(trust: Trust) -> Table:
     strata = next(iter(trust.similarity.values()))
     score = next(iter(strata[0].scores))
     table = Table(
-        title=f"{NAMES[score]} (in brackets: assays) by Tanimoto similarity to the nearest "
-        "training compound",
+        title=f"{NAMES[score]} (of assays) by similarity to training",
         box=None,
     )
     for name in ("similarity", "compounds", *trust.similarity):

@@ -24,6 +24,7 @@ from cellml.experiment.activity_presets import PRESETS
 from cellml.train.loop import TrainingInterrupted
 
 SPLITS, PREDICTIONS = "splits.json", "predictions.csv"
+FOLDER = "fold_"
 REPRESENTATIONS = ("graph", "morgan", "both", "features_only")
 TEST_PART = "test"
 
@@ -179,7 +180,7 @@ def _configs(
         config.data.split.update(scheme="file", file=str(path))
         if column:
             config.data.ignore = (*config.data.ignore, column)
-        configs[f"fold_{name}"] = config
+        configs[FOLDER + name] = config
     return configs
 
 
@@ -264,7 +265,8 @@ def _gather(options: TrainOptions, plan: Plan) -> Path:
         )
         found = pacsv.read_csv(path, convert_options=text)
         tested = found.filter(pa.compute.equal(found["part"], TEST_PART))  # type: ignore[attr-defined]
-        tables.append(tested.append_column(FOLD, pa.array([name] * len(tested), pa.string())))
+        fold = name.removeprefix(FOLDER)  # as the column of the table names it
+        tables.append(tested.append_column(FOLD, pa.array([fold] * len(tested), pa.string())))
     together = pa.concat_tables(tables, promote_options="permissive")
     others = [name for name in ("row", FOLD) if name in together.column_names]
     assays = [n for n in together.column_names if n not in ("smiles", "part", *others)]
@@ -280,7 +282,7 @@ def _score(options: TrainOptions, plan: Plan, held_out: Path, console: Console) 
         sides = _own_split(options, options.source.read())
         write_splits(splits, [sides])
     else:
-        names = [f"fold_{plan.folds.names[k]}" for k in plan.folds.tested]
+        names = [FOLDER + plan.folds.names[k] for k in plan.folds.tested]
         write_splits(
             splits,
             [

@@ -102,12 +102,9 @@ def simulate_screen(
     if mistaken:
         labels = np.abs(labels - (rng.random(labels.shape) < mistaken))
     labels[rng.random(labels.shape) >= tested] = np.nan
-    profiles = [
-        None if hidden is None else _profiles(hidden, n_features, noise, profiled, rng)
-        for hidden in (state, other)
-    ]
-    assert profiles[0] is not None
-    return SimulatedScreen(smiles, labels.astype(np.float32), tuple(names), *profiles)
+    profiles = _profiles(state, n_features, noise, profiled, rng)
+    more = None if other is None else _profiles(other, n_features, noise, profiled, rng)
+    return SimulatedScreen(smiles, labels.astype(np.float32), tuple(names), profiles, more)
 
 
 def write_screen(folder: Path, screen: SimulatedScreen) -> tuple[Path, Path]:
@@ -138,7 +135,7 @@ def _write_profiles(
     path: Path, smiles: Sequence[str], values: Float32[np.ndarray, "n f"], letter: str
 ) -> None:
     there = np.flatnonzero(~np.isnan(values).any(1))
-    columns = {"smiles": pa.array([smiles[i] for i in there])}
+    columns = {"smiles": pa.array([smiles[i] for i in there.tolist()])}
     for i, column in enumerate(values[there].T):
         columns[f"{letter}{i}"] = pa.array([f"{value:.6g}" for value in column])
     write_csv(path, pa.table(columns))

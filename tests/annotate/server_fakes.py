@@ -22,6 +22,7 @@ TOKEN = "secret-of-the-test"
 class FakeOutline(NamedTuple):
     polygons: Polygons
     score: float | None
+    inverted: bool = False
 
 
 class FakeAssistant:
@@ -50,7 +51,7 @@ class FakeAssistant:
         corners = map(float, (x.min(), y.min(), x.max() + 1, y.max() + 1))
         return FakeOutline(box_polygons(*corners), 0.5)
 
-    def propose(self, image, *, tta, progress):
+    def propose(self, image, *, tta, invert, progress):
         progress(0.5, "half")
         labels = np.zeros(image.shape[:2], np.int32)
         labels[4:14, 4:14], labels[20:30, 10:30] = 1, 2

@@ -46,7 +46,7 @@ def test_propose_all_is_one_step_and_leaves_out_what_is_there(page):
 def test_a_job_is_cancelled_and_only_one_of_a_kind_runs(page, monkeypatch):
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(self, image, *, tta, progress):
+    def slow(self, image, *, tta, invert, progress):
         begun.set()
         go_on.wait(10)
         progress(0.1, "still here")
@@ -66,7 +66,7 @@ def test_a_job_is_cancelled_and_only_one_of_a_kind_runs(page, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_job_that_fails_says_why(page, monkeypatch):
-    def bad(self, image, *, tta, progress):
+    def bad(self, image, *, tta, invert, progress):
         raise UserError("no such channel")
 
     monkeypatch.setattr(FakeAssistant, "propose", bad)

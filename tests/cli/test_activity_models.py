@@ -57,7 +57,7 @@ def test_every_compound_is_predicted_once_by_the_model_that_has_not_seen_its_fol
     rows = read(run / "predictions.csv")
     assert sorted(row["smiles"] for row in rows) == sorted(SMILES)
     for row in rows:
-        assert row["fold"] == f"fold_{SMILES.index(row['smiles']) % 2}"
+        assert row["fold"] == str(SMILES.index(row["smiles"]) % 2)
         assert 0 <= float(row["has_o"]) <= 1
     for fold in ("0", "1"):
         parts = {row["smiles"]: row["part"] for row in read(run / f"fold_{fold}" / "split.csv")}
@@ -133,3 +133,11 @@ def test_several_values_may_follow_an_option():
         "--features", "f",
     ]  # fmt: skip
     assert spread_lists(["segment", "--targets", "a", "b"]) == ["segment", "--targets", "a", "b"]
+
+
+def test_arguments_after_a_list_are_no_values_of_it() -> None:
+    given = ["activity", "evaluate", "--targets", "a", "b", "CS=cs.csv", "MO=mo.csv"]
+    assert spread_lists(given) == [
+        *("activity", "evaluate", "--targets", "a", "--targets", "b"),
+        *("CS=cs.csv", "MO=mo.csv"),
+    ]

@@ -62,7 +62,7 @@ def test_calibration_equals_loops_over_all_readouts(binary):
         assert found["ece"] == pytest.approx(total, abs=1e-5)
         assert sum(found["even"]["count"]) == sum(found["equal_count"]["count"]) == known.sum()
     assert trust["reliability"]["MO"]["ece"] > 0.2
-    assert "calibration error" in text
+    assert "ECE" in text
     rows = read_rows(folder / "ev" / "calibration.csv")
     assert {row["bins"] for row in rows} == {"even", "equal_count", "spread"}
     assert (folder / "ev" / "reliability.png").stat().st_size > 5000
@@ -111,7 +111,7 @@ def test_similarity_is_that_of_the_nearest_training_compound(binary):
         assert stratum["assays"] == len(found)
         if found:
             assert stratum["scores"]["auroc"] == pytest.approx(np.mean(found), abs=1e-6)
-    assert "by Tanimoto similarity to the nearest training compound" in text
+    assert "by similarity to training" in text
 
 
 def test_the_report_shows_what_the_evaluation_knows(binary, tmp_path):

@@ -16,8 +16,8 @@ from cellml.screening.fusion import fuse
 from tests.report.page_checks import text_of
 
 TINY = (
-    "model.members=1", "model.hidden=[16]", "model.fingerprint.size=256",
-    "model.fingerprint.radius=2", "train.batch_size=16", "train.best=last",
+    "model.members=1", "model.hidden=[64]", "model.fingerprint.size=256",
+    "model.fingerprint.radius=2", "train.batch_size=32", "train.best=last",
     "train.eval_every_epochs=100", "train.checkpoint_every_epochs=100",
 )  # fmt: skip
 
@@ -27,7 +27,7 @@ def study(tmp_path_factory):
     """Two modalities, one of three folds held out."""
     out = tmp_path_factory.mktemp("study")
     screen = out / "screen"
-    assays, features, types = activity_study.simulate(screen, n_compounds=240, n_assays=8)
+    assays, features, types = activity_study.simulate(screen, n_compounds=480, n_assays=8)
     options = activity_study.StudyOptions(
         CompoundSource(assays),
         {"MO": features["MO"]},
@@ -35,7 +35,7 @@ def study(tmp_path_factory):
         folds=3,
         holdout=("0",),
         preset="morgan",
-        epochs=25,
+        epochs=30,
         changes=TINY,
         assay_types=types,
     )
@@ -73,9 +73,14 @@ def test_files_hold_what_the_fusion_was_made_of(study):
         assert {row["fold"] for row in found} == {"0"}
     assays = [name for name in parts["CS"][0] if name not in ("smiles", "fold")]
     assert len(assays) == 8
-    values = np.array([[[float(r[a]) for a in assays] for r in p] for p in parts.values()])
-    late = np.array([[float(r[a]) for a in assays] for r in rows(out / "fused" / "CS+MO.csv")])
-    np.testing.assert_allclose(late, fuse(values, "logit_mean"), atol=1e-5)
+    late = {row["smiles"]: row for row in rows(out / "fused" / "CS+MO.csv")}
+    by_smiles = [{row["smiles"]: row for row in part} for part in parts.values()]
+    assert set(by_smiles[1]) < set(by_smiles[0]) == set(late)  # some have no profile
+    nothing = dict.fromkeys(assays, "nan")
+    values = [[[float(found.get(s, nothing)[a]) for a in assays] for s in late]
+              for found in by_smiles]  # fmt: skip
+    joined = np.array([[float(row[a]) for a in assays] for row in late.values()])
+    np.testing.assert_allclose(joined, fuse(np.array(values), "logit_mean"), atol=1e-5)
     validation = rows(out / "validation" / "CS.csv")
     assert {row["run"] for row in validation} == {"0"}
     tested = {row["smiles"] for row in parts["CS"]}

@@ -42,17 +42,21 @@ function classChoice(id, text) {
   return h("label", { class: "field" }, h("span", {}, text), h("select", { id }, ...options));
 }
 
+/** As the switch says; if it is on auto, as the last proposal in this image was made. */
+const seemsInverted = () => state.invert ?? state.lastInverted ?? false;
+
 export function showPropose() {
   const dialog = openDialog("dialog-propose", "Propose all objects", [
     h("p", {}, `The model ‘${modelName()}’ looks at the whole image and adds every object it finds. `
       + "Objects that you annotated stay; what overlaps them is left out. One undo removes all."),
     classChoice("propose-class", "Class"),
     check("propose-tta", "More careful (test-time augmentation: eight views, takes eight times as long)", { checked: false }),
+    check("propose-invert", "Dark objects on a bright ground (invert)", { checked: seemsInverted() }),
   ], [
     action("Cancel", "plain", "propose-cancel", () => byId("dialog-propose").close()),
     action("Propose all", "primary", "propose-start", () => start(
       `/api/images/${state.image.index}/propose`,
-      { tta: byId("propose-tta").checked, class: byId("propose-class").value }, dialog)),
+      { tta: byId("propose-tta").checked, class: byId("propose-class").value, invert: byId("propose-invert").checked }, dialog)),
   ]);
 }
 

@@ -49,7 +49,7 @@ export async function propose(prompt) {
   emit("assist", false);
   if (answer) {
     const polygons = state.smooth ? smoothPolygons(answer.polygons) : answer.polygons;
-    setDraft({ polygons, score: answer.score, source: method, prompt });
+    setDraft({ polygons, score: answer.score, inverted: answer.inverted, source: method, prompt });
   } else if (prompt.polygon && failure.status === 422) {
     setDraft({ polygons: [[prompt.polygon]], score: null, source: "manual", prompt });
     say(`${failure.message} Your own contour is kept: correct it or accept it (q).`, "warning");
@@ -74,10 +74,15 @@ export function reject() {
   if (state.draft) setDraft(null);
 }
 
-/** Dark objects on a bright ground from now on, or bright ones on a dark ground again. */
-export function invert() {
-  set("invert", !state.invert, "mode");
+/** Dark objects (true), bright ones (false), or the assistant decides (null), from now on. */
+export function setInvert(value) {
+  set("invert", value, "mode");
   repeat();
+}
+
+/** The other way round than now; where the assistant decides, than in its last proposal. */
+export function invert() {
+  setInvert(!(state.invert ?? state.draft?.inverted ?? false));
 }
 
 /** Asks again on the same contour, after the method was changed. */
@@ -98,7 +103,7 @@ export async function fitContour() {
   const { draft } = state;
   emit("assist", true);
   try {
-    const body = { polygon: largestRing(polygons), method: "snake", invert: false };
+    const body = { polygon: largestRing(polygons), method: "snake" };
     const answer = await post(`/api/images/${target}/assist`, body);
     if (state.image.index !== target || state.draft !== draft) return;
     if (draft) setDraft({ ...draft, polygons: answer.polygons, score: answer.score, source: "snake" });

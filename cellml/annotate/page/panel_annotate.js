@@ -2,7 +2,7 @@
 
 import { inTurn, reload } from "./annotations.js";
 import { post } from "./api.js";
-import { invert, repeat } from "./draft.js";
+import { repeat, setInvert } from "./draft.js";
 import { byId, check, h, iconButton, segmented } from "./dom.js";
 import { say } from "./messages.js";
 import { emit, on, set, setBrushRadius, setKind, setMode, state } from "./state.js";
@@ -16,6 +16,11 @@ const METHODS = [
   ["unet", "U-Net", "The model finds the object in your contour"],
   ["classic", "Classic", "Region growing from the grey values inside your contour"],
   ["snake", "Snake", "Active contour: your contour is pulled to the nearest edge"],
+];
+const INVERT = [
+  ["null", "Auto", "Bright or dark: the model sees for itself"],
+  ["false", "Bright", "Objects are brighter than their surroundings, as in fluorescence (U)"],
+  ["true", "Dark", "Objects are darker than their surroundings: stained tissue, bright field (U inverts)"],
 ];
 const MODES = [
   ["assist", "Contour assist", "C"], ["autoAdd", "Add automatically", "A"],
@@ -45,9 +50,8 @@ function buildAnnotate() {
   panel.append(h("div", { id: "model-row", class: "row" },
     h("label", { class: "label", for: "model" }, "Model"),
     h("select", { id: "model", onchange: (event) => chooseModel(event.target.value) })));
-  panel.append(h("div", { id: "invert-row" }, check("invert-mode", "Dark objects (invert)", {
-    key: "U", title: "Stained tissue, bright field: objects are darker than their surroundings", onchange: invert,
-  })));
+  panel.append(h("div", { id: "invert-row", class: "row" }, h("span", { class: "label" }, "Objects"),
+    segmented("invert", "Brightness of the objects", INVERT, "null", (value) => setInvert(JSON.parse(value)))));
   panel.append(h("div", { class: "row" }, h("label", { class: "label", for: "brush-size" }, "Brush"),
     h("input", {
       id: "brush-size", type: "range", min: 0, max: 100, step: 1,
@@ -64,9 +68,9 @@ function showModes() {
   byId("smooth").checked = state.smooth;
   byId(`kind-${state.kind}`).checked = true;
   byId(`method-${state.method}`).checked = true;
-  byId("invert-mode").checked = state.invert;
+  byId(`invert-${state.invert}`).checked = true;
   byId("method-row").hidden = !state.modes.assist;
-  byId("invert-row").hidden = !state.modes.assist;
+  byId("invert-row").hidden = !state.modes.assist || state.method !== "unet";
   byId("model-row").hidden = !state.modes.assist || (state.folder?.models.length ?? 0) < 2;
   byId("mode-assist").disabled = state.kind !== "instance";
   byId("mode-autoAdd").disabled = state.kind !== "instance";

@@ -11,7 +11,7 @@ export const state = {
   kind: "instance",
   modes: { assist: true, autoAdd: false, edit: false, class: false },
   method: "unet",
-  invert: false, // for the assistant: dark objects on a bright ground
+  invert: null, // for the assistant: true for dark objects on a bright ground, null to let it see
   smooth: false,
   className: null,
   brushRadius: 8, // in image pixels
