@@ -116,8 +116,7 @@ def run(options: TrainOptions, console: Console) -> int:
             raise UsageError(f"cellml activity train: {error}") from error
     held_out = _gather(options, plan)
     say(console, f"predictions of the held-out compounds: {held_out}")
-    if _binary(options):
-        _score(options, plan, held_out, console)
+    _score(options, plan, held_out, console)
     say(console, f"{count(len(plan.configs), 'model')} in {options.out}")
     return 0
 
@@ -251,10 +250,6 @@ def check_options(options: TrainOptions) -> None:
         raise UsageError("--features-only and --representation exclude each other")
 
 
-def _binary(options: TrainOptions) -> bool:
-    return base_config(options).model.kind == "binary"
-
-
 def _gather(options: TrainOptions, plan: Plan) -> Path:
     """Puts the predictions of all held-out compounds into one table."""
     tables = []
@@ -299,6 +294,7 @@ def _score(options: TrainOptions, plan: Plan, held_out: Path, console: Console) 
         [f"{options.preset}={held_out}"],
         options.out,
         splits_file=splits,
+        kind=base_config(options).model.kind,
         baseline=options.baseline,
         workers=options.workers,
     )

@@ -141,3 +141,18 @@ def test_arguments_after_a_list_are_no_values_of_it() -> None:
         *("activity", "evaluate", "--targets", "a", "--targets", "b"),
         *("CS=cs.csv", "MO=mo.csv"),
     ]
+
+
+def test_values_are_scored_beside_a_ridge_regression(tmp_path) -> None:
+    table = tmp_path / "values.csv"
+    rows = [f"{smiles},{len(smiles) + 0.5},{i % 2}" for i, smiles in enumerate(SMILES)]
+    table.write_text("\n".join(["smiles,length,fold", *rows]) + "\n")
+    options = ("--split-column", "fold", "--holdout-fold", "1", "--kind", "regression")
+    code, text = activity("train", table, *options, "--out", tmp_path / "run", *TINY)
+    assert code == 0
+    assert "ridge regression" in text
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    predicted = read(tmp_path / "run" / "predictions.csv")
+    error = [float(row["length"]) - len(row["smiles"]) - 0.5 for row in predicted]
+    rmse = found["predictors"]["morgan"]["rmse"]["median_over_folds"]["mean"]
+    np.testing.assert_allclose(rmse, np.sqrt(np.mean(np.square(error))), rtol=1e-5)
