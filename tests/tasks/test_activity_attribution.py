@@ -88,7 +88,7 @@ def test_more_steps_are_more_exact_and_a_linear_model_needs_one() -> None:
     eager = integrated_gradients(
         linear, model.variables, batch, jnp.asarray(0), jnp.asarray(0), steps=1
     )
-    np.testing.assert_allclose(eager.bits, found.bits, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(eager.bits), np.asarray(found.bits), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["graph", "morgan"])
