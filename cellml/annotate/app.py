@@ -166,8 +166,8 @@ def _endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
                 return await to_thread.run_sync(work, Call(path, query, {}, upload))
         try:
             body = json.loads(await request.body() or b"{}") if request.method == "POST" else {}
-        except ValueError:
-            return _error(400, "the request is not JSON")
+        except (ValueError, RecursionError):
+            return _error(400, "the request is not JSON, or too deeply nested")
         if not isinstance(body, dict):
             return _error(400, f"{type(body).__name__} found, a JSON object expected")
         return await to_thread.run_sync(work, Call(path, query, body))
@@ -176,7 +176,8 @@ def _endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _json(status: int, value: Any) -> Response:
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    # in ASCII, since a file's name need not be Unicode: such a byte is written as \\udcXX
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return Response(text, status, media_type="application/json")
 
 

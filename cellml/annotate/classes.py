@@ -2,6 +2,7 @@
 
 import json
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,19 +58,41 @@ def parse_classes(record: Any, where: str = "classes") -> list[AnnotationClass]:
         raise UserError(f"{where}: a list of at least one class expected")
     found: list[AnnotationClass] = []
     for place, item in enumerate(record):
-        name = item.get("name") if isinstance(item, dict) else None
-        if not isinstance(name, str) or not name.strip() or len(name) > 100:
-            raise UserError(f"{where}: name {name!r} found, 1 to 100 letters expected")
-        if not name.isprintable() or "/" in name or "\\" in name or name.strip().startswith("."):
-            # exports put a class's files into a folder of its name
-            raise UserError(f"{where}: name {name!r} has a slash, a leading dot or a control code")
-        if any(other.name == name.strip() for other in found):
-            raise UserError(f"{where}: class {name.strip()!r} is there twice")
+        name = check_name(item.get("name") if isinstance(item, dict) else None, where)
+        if any(other.name == name for other in found):
+            raise UserError(f"{where}: class {name!r} is there twice")
         color = item.get("color") or PALETTE[place % len(PALETTE)]
         if not isinstance(color, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
             raise UserError(f"{where}: colour {color!r} found, #rrggbb expected")
-        found.append(AnnotationClass(name.strip(), color.lower()))
+        found.append(AnnotationClass(name, color.lower()))
     return found
+
+
+def check_name(name: Any, where: str = "class") -> str:
+    """Checks the name of a class.
+
+    Args:
+      name: What was given.
+      where: What the message begins with.
+
+    Returns:
+      The name, trimmed.
+
+    Raises:
+      UserError: It is empty, too long, or cannot be the name of a folder.
+    """
+    if not isinstance(name, str) or not name.strip() or len(name) > 100:
+        raise UserError(f"{where}: name {reprlib.repr(name)} found, 1 to 100 letters expected")
+    if not name.isprintable() or "/" in name or "\\" in name or name.strip().startswith("."):
+        # exports put a class's files into a folder of its name
+        raise UserError(f"{where}: name {name!r} has a slash, a leading dot or a control code")
+    return name.strip()
+
+
+def usable_name(name: str) -> str:
+    """The name of a class from another program with `_` for what `check_name` refuses."""
+    kept = "".join("_" if c in "/\\" or not c.isprintable() else c for c in name.strip()[:100])
+    return re.sub(r"^\.+", "_", kept).strip() or DEFAULT_CLASS
 
 
 def extend_classes(

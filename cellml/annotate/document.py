@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cellml.annotate import operations
+from cellml.annotate.classes import check_name
 from cellml.annotate.journal import Journal
 from cellml.annotate.objects import AnnotatedObject
 from cellml.errors import UserError
@@ -193,6 +194,8 @@ class Document:
         done = [self.done, draft.done] if self.done != draft.done else None
         if not removed and not added and done is None:
             return Change(self.revision, [], [])
+        for name in {item.class_name for item in added}:  # before anything is written
+            check_name(name)
         return self._write(None, removed, added, done)
 
     def _invert(self, revision: int) -> Change:

@@ -4,8 +4,10 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from cellml.annotate.classes import usable_name
 from cellml.annotate.document import Change
 from cellml.annotate.import_records import plural
 from cellml.annotate.workspace import Workspace
@@ -122,11 +124,15 @@ def import_upload(
             found = read_annotations(path, size, classes=classes, image_name=entry.name)
         except UserError as error:  # the temporary folder is nothing that a user knows
             raise UserError(str(error).replace(f"{temporary}/", "")) from error
+    objects = [replace(item, class_name=usable_name(item.class_name)) for item in found.objects]
     with workspace.document(index) as document:
-        change, left_out = document.add(found.objects)
+        change, left_out = document.add(objects)
     workspace.add_classes(dict.fromkeys(item.class_name for item in change.objects))
     count = len(found.objects) - left_out
     notes = list(found.notes)
+    for old in dict.fromkeys(item.class_name for item in found.objects):
+        if usable_name(old) != old:
+            notes.append(f"class {old[:40]!r} is called {usable_name(old)[:40]!r} here")
     if left_out:
         notes.append(f"{left_out} enclose nothing within the image and were left out")
     return change, "; ".join([f"{plural(count, 'object')} imported from {path.name}", *notes])

@@ -228,7 +228,9 @@ def _train(
         for step, batch in enumerate(batches(start), start):
             if cancelled():
                 raise FineTuningCancelledError(f"training was cancelled at step {step} of {steps}")
-            progress(TRAINING_SHARE * step / steps, f"step {step} of {steps}")
+            # the first step compiles, which can take longer than all others together
+            wait = " (preparing, this can take some minutes)" if step == start else ""
+            progress(TRAINING_SHARE * step / steps, f"step {step} of {steps}{wait}")
             yield batch
 
     warmup = min(options.warmup_steps, steps // 5)

@@ -4,6 +4,7 @@ A TIFF with z, t or unnamed pages gives an image a page, `<stem>_p000.tif` and s
 `cellml.data.images`. A file that cannot be read stays in the list with the reason.
 """
 
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -29,6 +30,8 @@ FOREIGN = frozenset({".bmp", ".gif", ".heic", ".jp2", ".jxl", ".webp"}) | frozen
 END_MARKS = {image_formats.PNG_MAGIC: b"IEND", image_formats.JPEG_MAGIC: b"\xff\xd9"}
 """By the first bytes of a file: what a whole one has near its end."""
 TAIL_BYTES = 4096
+NAME_BYTES_MAX = 230
+"""File systems take 255, and journals and exports add their endings."""
 
 
 @dataclass
@@ -172,6 +175,16 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
 
 def _listed(path: Path) -> list[Entry]:
     ending = path.suffix.lower()
+    raw = os.fsencode(path.name)
+    name = raw.decode("utf-8", errors="replace")
+    if ending in EXTENSIONS and name != path.name:
+        reason = f"{name}: the file's name is not Unicode (UTF-8); rename it"
+        return [Entry(name, path, error=reason, final=True)]
+    if ending in EXTENSIONS and len(raw) > NAME_BYTES_MAX:
+        reason = (
+            f"{name[:20]}…: a name of {len(raw)} bytes found, at most {NAME_BYTES_MAX} expected"
+        )
+        return [Entry(name, path, error=f"{reason}; rename the file", final=True)]
     if ending in FOREIGN:
         reason = f"{path.name}: files of type {ending} are not read; save it as TIFF or PNG"
         return [Entry(path.name, path, error=reason, final=True)]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -88,7 +89,9 @@ class Models:
         write_json(self._folder / CURRENT, {"model": name})
 
     def new_folder(self) -> tuple[str, Path]:
-        """Makes the folder of the next model: its name and path."""
+        """Makes the folder of the next model: its name and path; drops what killed ones left."""
+        for path in self._unfinished():
+            shutil.rmtree(path, ignore_errors=True)
         taken = [int(p.name) for p in self._folder.glob("*") if p.name.isdecimal()]
         number = max(taken, default=0) + 1
         path = self._folder / str(number)
@@ -108,9 +111,14 @@ class Models:
         thread.start()
         return thread
 
+    def _folders(self) -> list[Path]:
+        return [p for p in self._folder.glob("*") if p.name.isdecimal() and p.is_dir()]
+
+    def _unfinished(self) -> list[Path]:
+        return [p for p in self._folders() if not (p / MODEL_FILE).is_file()]
+
     def _trained(self) -> list[str]:
-        folders = [p for p in self._folder.glob("*") if p.name.isdecimal() and p.is_dir()]
-        whole = [int(p.name) for p in folders if (p / MODEL_FILE).is_file()]
+        whole = [int(p.name) for p in self._folders() if (p / MODEL_FILE).is_file()]
         return [f"{TRAINED}{number}" for number in sorted(whole)]
 
     def _place(self, name: str) -> str | Path:

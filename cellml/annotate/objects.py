@@ -91,7 +91,7 @@ class AnnotatedObject:
         polygons = polygons_from_json(record.get("polygons"), where)
         if kind == "box":
             check_box(polygons, where)
-        return cls(number, kind, name, polygons, source)
+        return cls(number, kind, name.strip(), polygons, source)
 
 
 def polygons_to_json(polygons: Polygons) -> list[list[list[list[float]]]]:

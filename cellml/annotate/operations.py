@@ -4,7 +4,7 @@ An operation changes a dictionary of objects in place; `cellml.annotate.document
 all operations of a request happen, or none.
 """
 
-import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -120,8 +120,9 @@ def read_number(value: Any, name: str, *, low: float = -1e7, high: float = 1e7) 
       UserError: It is none, or out of range.
     """
     good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not math.isfinite(value) or not low <= value <= high:
-        raise UserError(f"{name}: {value!r} found, a number from {low:g} to {high:g} expected")
+    if not good or not low <= value <= high:  # NaN lies nowhere
+        found = reprlib.repr(value)
+        raise UserError(f"{name}: {found} found, a number from {low:g} to {high:g} expected")
     return float(value)
 
 
@@ -178,7 +179,7 @@ def _class(operation: Mapping[str, Any]) -> str:
     name = operation.get("class")
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"class {name!r} found, a name expected")
-    return name
+    return name.strip()
 
 
 def _object(operation: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -248,6 +248,8 @@ def model_channels(
     Raises:
       UserError: There is no such channel.
     """
+    if pixels.dtype == bool:  # has no differences
+        pixels = pixels.astype(np.uint8)
     count = pixels.shape[-1]
     if channel is not None:
         if not 0 <= channel < count:

@@ -21,7 +21,7 @@ from cellml.annotate.assist import Assistant
 from cellml.annotate.handlers import Handlers
 from cellml.annotate.images import ImageFolder
 from cellml.annotate.jobs import Jobs
-from cellml.annotate.learning import Models
+from cellml.annotate.learning import Load, Models
 from cellml.annotate.workspace import Workspace
 
 Point = tuple[float, float]
@@ -48,11 +48,13 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, *, class_names: Sequence[str] = ()) -> Iterator[Served]:
-    """Runs the application in a thread, with the shipped model already compiled."""
+def serving(
+    folder: Path, *, class_names: Sequence[str] = (), load: Load = Assistant.load
+) -> Iterator[Served]:
+    """Runs the application in a thread, with the model already compiled."""
     out = folder / "annotations"
     workspace = Workspace(ImageFolder.scan(folder), out, class_names=class_names)
-    models = Models(out, None, Assistant.load, default="nuclei")
+    models = Models(out, None, load, default="nuclei")
     models.warm_up().join()
     token = server.make_token()
     listener = server.bind(0)

@@ -11,7 +11,7 @@ from cellml.annotate.app import make_app
 from cellml.annotate.handlers import Handlers
 from cellml.annotate.images import ImageFolder
 from cellml.annotate.jobs import Jobs
-from cellml.annotate.learning import Models
+from cellml.annotate.learning import Load, Models
 from cellml.annotate.objects import Polygons, box_polygons
 from cellml.annotate.workspace import Workspace
 from cellml.errors import UsageError, UserError
@@ -72,10 +72,12 @@ def write_images(folder: Path) -> Path:
 class Page:
     """What a tab of the browser does: requests with the token, errors as status and sentence."""
 
-    def __init__(self, folder: Path, out: Path | None = None, **options: Any) -> None:
+    def __init__(
+        self, folder: Path, out: Path | None = None, load: Load = FakeAssistant.load, **options: Any
+    ) -> None:
         out = out or folder / "annotations"
         self.workspace = Workspace(ImageFolder.scan(folder), out, **options)
-        models = Models(out, None, FakeAssistant.load, default="nuclei")
+        models = Models(out, None, load, default="nuclei")
         self.handlers = Handlers(self.workspace, models, Jobs())
         app = make_app(self.handlers, TOKEN)
         self.client = TestClient(app, base_url="http://127.0.0.1:5000", headers={"X-Token": TOKEN})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cellml.annotate import workspace as workspace_module
+from cellml.annotate.classes import check_name, usable_name
 from cellml.annotate.exports import FORMATS
 from tests.annotate.server_fakes import TOKEN, Page, add, write_images
 
@@ -157,8 +158,12 @@ def test_assist(page):
         "shape": (40, 60, 1),
         "box": (25.0, 5.0, 50.0, 25.0),
         "method": "classic",
-        "invert": False,
+        "invert": None,
     }
+    assert answer["inverted"] is False
+    assert "invert: 1 found" in page.post(
+        "/api/images/0/assist", {"point": [35, 15], "invert": 1}, 422
+    )
     page.post("/api/images/0/assist", {"point": [35, 15], "invert": True})
     page.post("/api/images/0/assist", {"polygon": SQUARE})
     asked = page.handlers.models.assistant.asked
@@ -261,3 +266,32 @@ def test_next_and_jobs(page):
     assert page.get("/api/next?after=2") == {"index": None}
     assert page.get("/api/jobs") == []
     assert "no job 5" in page.post("/api/jobs/5/cancel", {}, 404)
+
+
+def test_a_class_name_that_cannot_be_used_changes_nothing(page):
+    for name in ("c" * 101, "a/b", "..", "a\x00b"):
+        assert "name " in page.change(0, add(3, 4, 20, 14, **{"class": name}), status=422)
+    assert page.get("/api/images/0")["revision"] == 0, "nothing was written before it was refused"
+    assert page.change(0, add(3, 4, 20, 14, **{"class": " cell "}))["objects"][0]["class"] == "cell"
+    assert [c["name"] for c in page.get("/api/folder")["classes"]].count("cell") == 1
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1e999", "NaN"])
+def test_numbers_that_are_none(page, number):
+    found = page.client.post("/api/images/0/assist", content=f'{{"point": [{number}, 1]}}')
+    assert found.status_code == 422
+    assert len(found.json()["error"]) < 150
+
+
+def test_a_request_of_many_brackets(page):
+    found = page.client.post("/api/classes", content="[" * 100_000)
+    assert (found.status_code, list(found.json())) == (400, ["error"])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("Tumor/Stroma", "Tumor_Stroma"), (" ..", "_"), ("", "nucleus"), ("a\x00b\\", "a_b_")],
+)
+def test_a_class_of_another_program_gets_a_name_that_can_be_used(name, expected):
+    assert usable_name(name) == check_name(usable_name(name)) == expected
+    assert len(check_name(usable_name(name + "x" * 200))) <= 100

@@ -165,6 +165,23 @@ def test_how_the_picture_is_stored_does_not_matter(assistant, field, name):
     assert mask_iou(outlined(assistant, stored, polygon=contour, **options), expected) > 0.98
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_whether_to_invert_is_seen_from_the_image(assistant, field, dark):
+    image, labels = field
+    stored = 255 - image if dark else image
+    contour = lazy_contour(np.random.default_rng(2), labels == inner_labels(labels, 2)[1])
+    rows, columns = np.nonzero(labels == inner_labels(labels, 2)[1])
+    click = (float(np.median(columns)) + 0.5, float(np.median(rows)) + 0.5)
+    for prompt in ({"polygon": contour}, {"point": click}):
+        found = assistant.outline(reader(stored), stored.shape, **prompt)
+        told = assistant.outline(reader(stored), stored.shape, invert=dark, **prompt)
+        assert found.inverted is told.inverted is dark
+        assert found == told
+    assert not assistant.outline(
+        reader(stored), stored.shape, polygon=contour, method="classic"
+    ).inverted
+
+
 def test_without_a_chosen_channel_many_channels_are_joined(assistant, field):
     image, labels = field
     mask = labels == inner_labels(labels, 1)[0]
@@ -256,3 +273,12 @@ def test_propose_gives_what_segment_gives_tile_by_tile(assistant, field):
     assert seen[-1] == 1
     inverted = label_whole_image(assistant.segmenter, 255 - image, tile_px=tile, invert=True)
     assert mask_iou(inverted > 0, expected > 0) > 0.99
+
+
+def test_an_image_of_bits(assistant, field):
+    _, labels = field
+    contour = lazy_contour(np.random.default_rng(2), labels == inner_labels(labels, 2)[1])
+    bits = labels[..., None] > 0
+    for method in METHODS:
+        found = outlined(assistant, bits, polygon=contour, method=method)
+        assert mask_iou(found, labels == inner_labels(labels, 2)[1]) > 0.6

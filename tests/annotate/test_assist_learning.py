@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from cellml.annotate import fine_tuning
@@ -27,6 +30,7 @@ from cellml.data.simulation import simulate_field
 from cellml.errors import UserError
 from cellml.tasks.semantic import Segmenter, SegmenterSpec
 from cellml.train.checkpoint import CheckpointMismatchError
+from tests.annotate.server_fakes import Page
 
 # finds nothing, whatever it learns: no better and no worse
 TINY = SegmenterSpec(
@@ -108,6 +112,48 @@ def straight(tiny, tmp_path_factory) -> tuple[Assistant, Path]:
     return fine_tune(tiny, [draw_field(1)], steps=5, workdir=workdir, options=QUICK), workdir
 
 
+def test_training_through_the_server_goes_live_at_once_and_after_a_restart(
+    tiny, tmp_path, monkeypatch
+):
+    """The real training and the real files, with a model that compiles in seconds."""
+
+    def load(name: str | Path) -> Assistant:
+        return Assistant.load(name) if isinstance(name, Path) else tiny
+
+    quick = partial(fine_tune, options=QUICK)
+    monkeypatch.setattr(fine_tuning, "fine_tune", quick)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in (1, 2):
+        image, labels = draw_field(number, shape=(64, 96), n_nuclei=5)
+        Image.fromarray(image[..., 0]).save(folder / f"{number}.png")
+        tifffile.imwrite(tmp_path / f"{number}.tif", labels.astype(np.uint16))
+    page = Page(folder, load=load)
+    labels = {"file": ("1.tif", (tmp_path / "1.tif").read_bytes())}
+    assert page.client.post("/api/images/0/import", files=labels).status_code == 200
+    left = page.workspace.out / "models" / "1"  # of a training that was killed
+    left.mkdir(parents=True)
+    (left / "config.json").write_text("{}")
+    body = {"images": [0], "steps": 3, "class": "nucleus"}
+    line = page.finish(page.post("/api/train", body)["job"])
+    assert line["state"] == "done", line
+    assert line["message"].startswith("the model trained-1 is in use: panoptic quality on")
+    live = page.handlers.models.assistant
+    assert any(not np.array_equal(a, b) for a, b in zip(leaves(live), leaves(tiny), strict=True))
+    asked: list[Assistant] = []
+    monkeypatch.setattr(
+        Assistant, "propose", lambda self, image, **_: asked.append(self) or np.zeros((64, 96), int)
+    )
+    page.finish(page.post("/api/images/1/propose", {"class": "nucleus"})["job"])
+    assert asked[0] is live, "the next proposal is the new model's, without a restart"
+    page.close()
+    again = Page(folder, load=load)
+    assert again.get("/api/folder")["model"] == "trained-1"
+    for a, b in zip(leaves(again.handlers.models.assistant), leaves(live), strict=True):
+        np.testing.assert_array_equal(a, b)
+    again.close()
+
+
 def test_cancelled_and_resumed_equals_never_cancelled(tiny, straight, tmp_path):
     samples = [draw_field(1)]
     asked = iter([False] * 3 + [True])
@@ -130,7 +176,8 @@ def test_cancelled_and_resumed_equals_never_cancelled(tiny, straight, tmp_path):
         progress=lambda share, message: first.append(message),
         options=QUICK,
     )
-    assert first[0] == "step 2 of 5"  # the last checkpoint
+    assert first[0].startswith("step 2 of 5 (preparing")  # the last checkpoint
+    assert first[1] == "step 3 of 5"
     changed = False
     for a, b, c in zip(leaves(straight[0]), leaves(resumed), leaves(tiny), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -21,14 +21,12 @@ from tests.annotate.browser_support import (
     Served,
     area,
     circle,
-    find_chromium,
     serving,
     wait_for,
 )
 
-playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-TIMEOUT_MS = 30_000
 SHAPE = (240, 320)
 NAMES = ("a_story.png", "b_tabs.png", "c_tools.png", "d_modes.png", "e_all.png", "f_bits.tif")
 STORY, TABS, TOOLS, MODES, ALL, BITS, BROKEN = range(7)
@@ -59,30 +57,6 @@ def fields(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndar
 def served(fields: tuple[Path, list[np.ndarray]]) -> Iterator[Served]:
     with serving(fields[0], class_names=("nucleus", "mitosis")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = find_chromium()
-    if path is None:
-        pytest.skip("no chromium on this machine (chromium, chromium-browser, google-chrome)")
-    with playwright_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def hand(browser: Any) -> Iterator[Hand]:
-    """A new window; a test fails if the page raises an error."""
-    context = browser.new_context(viewport={"width": 1280, "height": 820}, accept_downloads=True)
-    context.set_default_timeout(TIMEOUT_MS)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield Hand(page)
-    context.close()
-    assert errors == []
 
 
 def nuclei(labels: np.ndarray) -> list[tuple[tuple[float, float], float]]:

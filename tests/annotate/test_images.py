@@ -1,5 +1,7 @@
 """Tiles and levels against the pixels themselves; lists of good and bad files."""
 
+import os
+
 import numpy as np
 import pytest
 import tifffile
@@ -211,3 +213,20 @@ def test_a_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(UsageError, match="no images in this folder"):
         ImageFolder.scan(tmp_path)
+
+
+def test_file_names_that_cannot_be_used_are_told_and_harm_no_others(tmp_path):
+    good = np.zeros((9, 9), np.uint8)
+    for name in ("a b #1 50%.png", "細胞.png", "x" * 240 + ".png"):
+        Image.fromarray(good).save(tmp_path / name)
+    try:
+        (tmp_path / os.fsdecode(b"no\xff.png")).write_bytes((tmp_path / "細胞.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    images = ImageFolder.scan(tmp_path)
+    errors = {entry.name: entry.error for entry in images.entries}
+    assert errors["a b #1 50%.png"] is errors["細胞.png"] is None
+    assert "not Unicode" in str(errors["no\ufffd.png"])
+    assert "244 bytes" in str(errors["x" * 240 + ".png"])
+    with pytest.raises(UserError, match="rename it"):
+        images.open([entry.name for entry in images.entries].index("no\ufffd.png"))

@@ -42,8 +42,8 @@ function classChoice(id, text) {
   return h("label", { class: "field" }, h("span", {}, text), h("select", { id }, ...options));
 }
 
-/** As the switch says; if it is on auto, as the last proposal in this image was made. */
-const seemsInverted = () => state.invert ?? state.lastInverted ?? false;
+/** As the switch says; if it is on auto, as the last proposal was made. */
+const seemsInverted = () => state.invert ?? state.lastInverted;
 
 export function showPropose() {
   const dialog = openDialog("dialog-propose", "Propose all objects", [
@@ -85,8 +85,10 @@ export function showTrain() {
   const images = imageChoice("train-image", (entry) => entry.n_objects > 0 && (entry.done || !anyDone));
   const steps = h("input", { type: "number", id: "train-steps", min: 10, max: 5000, step: 10, value: 200 });
   const dialog = openDialog("dialog-train", "Train on these", [
-    h("p", {}, `Fine-tunes the model ‘${modelName()}’ on images whose objects are annotated completely. `
-      + "It runs in the background; go on annotating. The new model is used as soon as it is there."),
+    h("p", {}, `Trains a copy of the model ‘${modelName()}’ on these images, in the background: go on annotating. `
+      + "The new model is used as soon as it is there, unless it turns out worse."),
+    h("p", { id: "train-complete", class: "notice" }, h("strong", {}, "Every object of the chosen images must be outlined. "),
+      "What is not outlined counts as background: the model learns not to see it."),
     h("div", { class: "field-head" }, h("span", {}, "Images"), images.tools),
     images.list,
     h("div", { class: "columns" }, classChoice("train-class", "Class"),

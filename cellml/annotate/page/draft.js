@@ -48,6 +48,7 @@ export async function propose(prompt) {
   showLive({ prompt: null });
   emit("assist", false);
   if (answer) {
+    if (method === "unet") state.lastInverted = answer.inverted;
     const polygons = state.smooth ? smoothPolygons(answer.polygons) : answer.polygons;
     setDraft({ polygons, score: answer.score, inverted: answer.inverted, source: method, prompt });
   } else if (prompt.polygon && failure.status === 422) {

@@ -4,7 +4,7 @@ import { get, OfflineError, online, post } from "./api.js";
 import { loadFolder, reload, settled } from "./annotations.js";
 import { byId, h, iconButton } from "./dom.js";
 import { say } from "./messages.js";
-import { state } from "./state.js";
+import { set, state } from "./state.js";
 
 const EVERY_MS = 500;
 const NAMES = {
@@ -12,7 +12,7 @@ const NAMES = {
 };
 const ENDED = {
   propose: "Correct them, or undo to remove them all.",
-  train: "The new model is in use now.",
+  train: "Ranks are of the model before: rank again to find the image to annotate next.",
   rank: "'Next to annotate' opens the most uncertain one.",
 };
 
@@ -54,6 +54,11 @@ async function ended(job) {
   if (job.state === "failed") say(job.message || `${NAMES[job.kind] ?? job.kind} failed.`, "error");
   else if (job.state === "cancelled") say(`${NAMES[job.kind] ?? job.kind} was cancelled.`, "info");
   else say(`${sentence(job.message)} ${ENDED[job.kind] ?? ""}`.trim(), "success");
+  // The new model has learned the images as they are.
+  if (job.kind === "train" && job.state === "done") {
+    state.lastInverted = false;
+    set("invert", null, "mode");
+  }
   await loadFolder();
   if (job.kind === "propose") {
     await settled();

@@ -12,6 +12,7 @@ export const state = {
   modes: { assist: true, autoAdd: false, edit: false, class: false },
   method: "unet",
   invert: null, // for the assistant: true for dark objects on a bright ground, null to let it see
+  lastInverted: false, // how the last proposal was made
   smooth: false,
   className: null,
   brushRadius: 8, // in image pixels
