@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cellml.annotate import workspace as workspace_module
+from cellml.annotate.app import PAGE
 from cellml.annotate.classes import check_name, usable_name
 from cellml.annotate.exports import FORMATS
 from tests.annotate.server_fakes import TOKEN, Page, add, write_images
@@ -295,3 +296,12 @@ def test_a_request_of_many_brackets(page):
 def test_a_class_of_another_program_gets_a_name_that_can_be_used(name, expected):
     assert usable_name(name) == check_name(usable_name(name)) == expected
     assert len(check_name(usable_name(name + "x" * 200))) <= 100
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    for path in PAGE.iterdir():
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http:" not in text, path.name
+        assert "https:" not in text, path.name
+        assert "//cdn" not in text, path.name
+        assert text.count("\n") <= 400, path.name

@@ -9,75 +9,38 @@ import numpy as np
 import pytest
 import roifile
 import tifffile
-from PIL import Image
-from scipy import ndimage
 from shapely.geometry import Polygon
 
-from cellml.annotate.app import PAGE
 from cellml.annotate.exports import FORMATS
-from cellml.data.simulation import simulate_field
-from tests.annotate.browser_support import (
-    Hand,
-    Served,
-    area,
-    circle,
-    serving,
-    wait_for,
+from tests.annotate.browser_fields import (
+    ALL,
+    BITS,
+    BROKEN,
+    MODES,
+    SHAPE,
+    STORY,
+    TABS,
+    TOOLS,
+    draw_around,
+    nuclei,
+    write_fields,
 )
+from tests.annotate.browser_support import Hand, Served, area, circle, serving, wait_for
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-SHAPE = (240, 320)
-NAMES = ("a_story.png", "b_tabs.png", "c_tools.png", "d_modes.png", "e_all.png", "f_bits.tif")
-STORY, TABS, TOOLS, MODES, ALL, BITS, BROKEN = range(7)
-MARGIN_PX = 24
 
 
 @pytest.fixture(scope="module")
 def fields(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndarray]]:
     """A folder of images, the last one broken, and the labels of the others."""
     folder = tmp_path_factory.mktemp("browser")
-    labels = []
-    for seed, name in enumerate(NAMES):
-        bits = 16 if name.endswith(".tif") else 8
-        image, truth = simulate_field(
-            np.random.default_rng(seed), shape=SHAPE, n_nuclei=14, diameter_px=26.0, touching=0.0,
-            blur_px=1.0, photons=400.0, bits=bits,
-        )  # fmt: skip
-        if bits == 16:
-            tifffile.imwrite(folder / name, image[..., 0])
-        else:
-            Image.fromarray(image[..., 0]).save(folder / name)
-        labels.append(truth)
-    (folder / "g_broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing of use")
-    return folder, labels
+    return folder, write_fields(folder)
 
 
 @pytest.fixture(scope="module")
 def served(fields: tuple[Path, list[np.ndarray]]) -> Iterator[Served]:
     with serving(fields[0], class_names=("nucleus", "mitosis")) as running:
         yield running
-
-
-def nuclei(labels: np.ndarray) -> list[tuple[tuple[float, float], float]]:
-    """Centre (x, y) and radius of the nuclei that are whole, lone and large enough, by size."""
-    found = []
-    height, width = labels.shape
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        mask = labels == number
-        y, x = (float(value) + 0.5 for value in ndimage.center_of_mass(mask))
-        radius = max(side.stop - side.start for side in box) / 2
-        inside = MARGIN_PX < x < width - MARGIN_PX and MARGIN_PX < y < height - MARGIN_PX
-        grown = ndimage.binary_dilation(mask, iterations=7)
-        if inside and radius > 8 and not np.any(labels[grown & ~mask]):
-            found.append(((x, y), radius))
-    return sorted(found, key=lambda item: -item[1])
-
-
-def draw_around(
-    hand: Hand, nucleus: tuple[tuple[float, float], float], factor: float = 1.35
-) -> None:
-    hand.drag(circle(nucleus[0], nucleus[1] * factor))
 
 
 def test_a_contour_becomes_a_proposal_is_refined_and_outlives_everything(
@@ -338,15 +301,6 @@ def test_modes_exclude_each_other_as_in_annotatorj(hand: Hand, served: Served) -
     assert modes() == [True, False, False, False]
     hand.key("c")
     assert modes() == [False, False, False, False]
-
-
-def test_the_page_loads_nothing_from_elsewhere() -> None:
-    for path in PAGE.iterdir():
-        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-        assert "http:" not in text, path.name
-        assert "https:" not in text, path.name
-        assert "//cdn" not in text, path.name
-        assert text.count("\n") <= 400, path.name
 
 
 def test_the_keys_are_listed(hand: Hand, served: Served) -> None:
