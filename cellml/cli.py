@@ -5,6 +5,7 @@ flags are set before jax is imported.
 """
 
 import enum
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -376,6 +377,14 @@ def main() -> None:
     """Entry point: user errors become one line on stderr and an exit code."""
     try:
         app(args=spread_lists(sys.argv[1:]))
+    except SystemExit as done:
+        if sys.argv[1:2] == ["annotate"] and isinstance(done.code, int):
+            # Its threads may be compiling: XLA aborts the process if the interpreter ends then.
+            # Every change is on the disk by now.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(done.code)
+        raise
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

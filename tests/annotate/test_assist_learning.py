@@ -71,6 +71,7 @@ def proposal_iou(assistant: Assistant, image: np.ndarray, labels: np.ndarray) ->
                 lambda y0, x0, y1, x1: image[y0:y1, x0:x1],
                 image.shape,
                 polygon=lazy_contour(rng, truth),
+                invert=False,  # the network alone, as it is
             )
         except NothingFoundError:
             continue
