@@ -165,7 +165,7 @@ def run_command(arguments: list[str]) -> None:
 
 
 def predict_commands(table: Path, folder: Path, python: str) -> dict[str, list[str]]:
-    """Trains a model of each for an epoch, and gives the commands that predict `smiles.csv`."""
+    """Trains a model of each briefly, and gives the commands that predict `smiles.csv`."""
     smiles, labels = read_table(table)
     from rdkit import Chem, rdBase
 
@@ -186,7 +186,7 @@ def predict_commands(table: Path, folder: Path, python: str) -> dict[str, list[s
     )  # fmt: skip
     run_command(
         [*chemprop, "train", "--data-path", str(few), "--output-dir", str(folder / "theirs"),
-         "--epochs", "1", "--task-type", "classification", "--accelerator", "cpu"]
+         "--epochs", "3", "--task-type", "classification", "--accelerator", "cpu"]
     )  # fmt: skip
     (model,) = sorted((folder / "theirs").rglob("best.pt"))
     return {
