@@ -6,6 +6,7 @@ drawing the r places only, never a ranking of all n.
 """
 
 import math
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
@@ -134,8 +135,9 @@ def map_p_values(
 ) -> tuple[np.ndarray, Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
     """P-values of the mean average precision of groups of queries.
 
-    Every member of a group gets a sample of its own, also members of equal counts: with a shared
-    one their mean would vary as a single query does. Members are taken as independent.
+    Members of a group are taken as independent. Where their nulls have no more than `EXACT_MAX`
+    outcomes together, all of them are counted. Else every member gets a sample of its own, also
+    members of equal counts: with a shared one their mean would vary as a single query does.
 
     Args:
       seed: Of the samples.
@@ -146,8 +148,8 @@ def map_p_values(
       size: Samples.
 
     Returns:
-      Codes of the groups, their mean average precision, their p-values (>=). NaN for groups
-      without a defined query.
+      Codes of the groups, their mean average precision, their p-values (>=), exact where that was
+      possible as in `ap_p_values`. NaN for groups without a defined query.
     """
     codes, group = np.unique(groups, return_inverse=True)
     mean, p = np.full(codes.size, np.nan), np.full(codes.size, np.nan)
@@ -155,13 +157,25 @@ def map_p_values(
         members = np.flatnonzero((group == g) & ~np.isnan(ap) & (n_right > 0))
         if members.size == 0:
             continue
-        null = np.zeros(size)
-        for k, q in enumerate(members):
-            rng = np.random.default_rng([seed, g, k])
-            null += ap_of_places(random_places(rng, int(n_right[q]), int(n_candidates[q]), size))
+        counts = [(int(n_right[q]), int(n_candidates[q])) for q in members]
         mean[g] = ap[members].mean(dtype=np.float64)
-        p[g] = (1 + (null / members.size >= mean[g] - EQUAL).sum()) / (1 + size)
+        exact = math.prod(math.comb(n, r) for r, n in counts) <= EXACT_MAX
+        null = _sum_of_outcomes(counts) if exact else np.zeros(size)
+        if not exact:
+            for k, (r, n) in enumerate(counts):
+                rng = np.random.default_rng([seed, g, k])
+                null += ap_of_places(random_places(rng, r, n, size))
+        reached = int((null / members.size >= mean[g] - EQUAL).sum())
+        p[g] = reached / null.size if exact else (1 + reached) / (1 + size)
     return codes, mean, p
+
+
+def _sum_of_outcomes(counts: Iterable[tuple[int, int]]) -> Float[np.ndarray, " m"]:
+    """Sums of average precisions over every joint outcome of queries with such (r, n)."""
+    total = np.zeros(1)
+    for r, n in counts:
+        total = np.add.outer(total, null_ap(0, n_right=r, n_candidates=n, size=1)).ravel()
+    return total
 
 
 def false_discovery_rate(p_values: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:

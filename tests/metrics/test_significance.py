@@ -86,6 +86,27 @@ def test_groups_average_independent_members():
     assert np.isnan(undefined[1]).all()
 
 
+def test_groups_are_exact_where_all_joint_outcomes_can_be_counted():
+    ap, right, n = np.array([0.5, 1.0, 0.7]), np.array([1, 2, 2]), np.array([4, 4, 3])
+    found = map_p_values(0, ap, right, n, np.array([5, 5, 5]), size=7)[2]
+    lists = [
+        [oracles.average_precision([int(i in c) for i in range(m)]) for c in places]
+        for r, m in zip(right, n, strict=True)
+        for places in [list(itertools.combinations(range(m), r))]
+    ]
+    sums = [sum(outcome) for outcome in itertools.product(*lists)]
+    assert len(sums) == 4 * 6 * 3
+    assert found[0] == pytest.approx(np.mean([x >= ap.sum() - 1e-9 for x in sums]))
+    # a group of one query is that query
+    alone = map_p_values(0, ap, right, n, np.arange(3), size=7)[2]
+    np.testing.assert_array_equal(alone, ap_p_values(0, ap, right, n))
+    # too many outcomes together, though each null by itself could be enumerated
+    many = map_p_values(
+        0, np.ones(3), np.full(3, 2), np.full(3, 60), np.zeros(3, int), size=9
+    )[2]
+    assert many[0] == pytest.approx(0.1)
+
+
 def test_false_discovery_rate():
     p = np.array([0.01, 0.04, np.nan, 0.03, 0.9, 0.04])
     found = false_discovery_rate(p)
