@@ -78,13 +78,14 @@ EXTRAS_REQUIRE = {
         "torch>=2.5",
         "stardist>=0.9",
         "cellpose>=3.1",
-        "copairs>=0.5",
+        "copairs>=0.5.5",
         "pycytominer>=1.7.1",
         "chemprop>=2.3",
     ],
     "dev": [
         "beartype>=0.20",
         "build>=1.2",
+        "copairs>=0.5.5",  # oracle of the tests of retrieval
         "httpx2>=2",  # starlette's test client
         "hypothesis>=6.120",
         "import-linter>=2.1",
@@ -94,6 +95,7 @@ EXTRAS_REQUIRE = {
         "nbstripout>=0.8",
         "playwright>=1.50",  # drives Debian's chromium in tests of the pages
         "pre-commit>=4",
+        "pycytominer>=1.7.1",  # oracle of the tests of profiles; 1.3 to 1.6 sphered wrongly
         "pyright[nodejs]>=1.1.400",
         "pytest>=8.3",
         "pytest-xdist>=3.6",

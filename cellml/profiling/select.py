@@ -1,16 +1,31 @@
-"""Feature selection, feature for feature the same as pycytominer 1.7 makes.
+"""Feature selection, rule by rule the same as pycytominer 1.7 makes, its blocklist included.
 
 Every rule takes profiles and returns the features to keep. Rules of `select_features` run one after
 the other on what is left, in the given order.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 Keep = Bool[np.ndarray, " f"]
+
+_STAINS = ("AGP", "DNA", "ER", "Mito", "RNA")
+BLOCKLIST = (
+    *(
+        f"Nuclei_Correlation_{k}_{a}_{b}"
+        for k in ("Manders", "RWC")
+        for a, b in permutations(_STAINS, 2)
+    ),
+    *(f"Nuclei_Granularity_{scale}_{stain}" for scale in (14, 15, 16) for stain in _STAINS),
+)
+"""Names of CellProfiler's features that are known to be noisy; pycytominer leaves them out as well.
+
+Source: Way 2019, "Blacklist Features - Cell Profiler", figshare, doi:10.6084/m9.figshare.10255811.
+"""
 
 
 def keep_varying(profiles: Float[np.ndarray, "n f"], *, min_variance: float = 1e-6) -> Keep:
@@ -153,7 +168,7 @@ def select_features(
     names: Sequence[str],
     *,
     rules: Sequence[str] = DEFAULT_RULES,
-    blocklist: Sequence[str] = (),
+    blocklist: Sequence[str] = BLOCKLIST,
     groups: Integer[np.ndarray, " n"] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[Keep, dict[str, tuple[str, ...]]]:

@@ -1,7 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
+from copairs import map as copairs_map
 from jaxtyping import TypeCheckError
 from scipy import stats
+from sklearn.metrics import average_precision_score
 
 from cellml.metrics.neighbours import nearest_neighbours, neighbour_accuracy
 from cellml.metrics.protocols import enrichment, evaluate_retrieval, top_hits
@@ -298,18 +301,15 @@ def test_errors_name_the_cause():
 
 
 def test_scikit_learn_agrees(scores):
-    metrics = pytest.importorskip("sklearn.metrics")
     for q, (similarity, relevant) in enumerate(oracles.rank_lists(PROFILES.astype(float), NAMES)):
         if any(relevant):
-            expected = metrics.average_precision_score(relevant, similarity)
+            expected = average_precision_score(relevant, similarity)
             assert scores.ap[q] == pytest.approx(expected, rel=1e-5)
 
 
 def test_copairs_agrees_without_ties(scores):
-    copairs_map = pytest.importorskip("copairs.map")
-    pandas = pytest.importorskip("pandas")
     codes = np.arange(N) // 4
-    table = pandas.DataFrame({"group": codes, "row": np.arange(N)})
+    table = pd.DataFrame({"group": codes, "row": np.arange(N)})
     found = copairs_map.average_precision(
         table, PROFILES, ["group"], [], [], ["group"], progress_bar=False
     )

@@ -101,9 +101,7 @@ def test_groups_are_exact_where_all_joint_outcomes_can_be_counted():
     alone = map_p_values(0, ap, right, n, np.arange(3), size=7)[2]
     np.testing.assert_array_equal(alone, ap_p_values(0, ap, right, n))
     # too many outcomes together, though each null by itself could be enumerated
-    many = map_p_values(
-        0, np.ones(3), np.full(3, 2), np.full(3, 60), np.zeros(3, int), size=9
-    )[2]
+    many = map_p_values(0, np.ones(3), np.full(3, 2), np.full(3, 60), np.zeros(3, int), size=9)[2]
     assert many[0] == pytest.approx(0.1)
 
 

@@ -1,4 +1,6 @@
 import numpy as np
+import pandas as pd
+import pycytominer
 import pytest
 from jaxtyping import TypeCheckError
 from scipy import stats
@@ -103,11 +105,9 @@ def test_dtype_is_kept_and_arguments_are_checked():
 
 @pytest.mark.parametrize("method", ["standardize", "robustize", "mad_robustize"])
 def test_pycytominer_agrees(method):
-    pycytominer = pytest.importorskip("pycytominer")
-    pandas = pytest.importorskip("pandas")
     values, _, controls = plates()
     names = [f"Cells_{i}" for i in range(6)]
-    table = pandas.DataFrame(values, columns=names).assign(Metadata_c=controls)
+    table = pd.DataFrame(values, columns=names).assign(Metadata_c=controls)
     expected = pycytominer.normalize(
         table, features=names, meta_features=["Metadata_c"], samples="Metadata_c", method=method,
         mad_robustize_epsilon=0.0,

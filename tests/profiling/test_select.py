@@ -1,7 +1,12 @@
 import numpy as np
+import pandas as pd
+import pycytominer
 import pytest
+from pycytominer.cyto_utils import Blocklist
 
 from cellml.profiling.select import (
+    BLOCKLIST,
+    DEFAULT_RULES,
     keep_bounded,
     keep_complete,
     keep_frequent,
@@ -102,18 +107,31 @@ def test_errors():
         keep_uncorrelated(x)
 
 
+def test_the_blocklist_is_pycytominers_and_is_used_by_default():
+    assert set(BLOCKLIST) == set(Blocklist("default").to_list())
+    assert len(BLOCKLIST) == len(set(BLOCKLIST)) == 55
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    names = ["Nuclei_Granularity_14_ER", "Nuclei_Granularity_13_ER", "Cells_Correlation_RWC_ER_DNA"]
+    keep, dropped = select_features(x, names)
+    assert dropped["blocklist"] == ("Nuclei_Granularity_14_ER",)
+    assert keep.tolist() == [False, True, True]
+    kept = pycytominer.feature_select(
+        pd.DataFrame(x, columns=names), features=names, operation=list(DEFAULT_RULES)
+    )
+    assert list(kept.columns) == names[1:]
+    assert select_features(x, names, blocklist=())[0].all()
+
+
 RULES = ["variance_threshold", "correlation_threshold", "drop_na_columns", "drop_outliers",
          "frequency_threshold", "blocklist", "noise_removal"]  # fmt: skip
 
 
 @pytest.mark.parametrize("rules", [*([r] for r in RULES), RULES, RULES[::-1]], ids="+".join)
 def test_pycytominer_agrees(rules):
-    pycytominer = pytest.importorskip("pycytominer")
-    pandas = pytest.importorskip("pandas")
     x = np.concatenate([table(), np.random.default_rng(3).normal(size=(60, 30))], 1)
     x[:, 20:] += x[:, :1] * np.linspace(0, 9, 22)  # a cloud of correlated features
     names = [f"Cells_{i}" for i in range(42)]
-    frame = pandas.DataFrame(x, columns=names).assign(Metadata_group=np.arange(60) // 5)
+    frame = pd.DataFrame(x, columns=names).assign(Metadata_group=np.arange(60) // 5)
     kept = pycytominer.feature_select(
         frame, features=names, operation=rules, blocklist=["Cells_11"],
         noise_removal_perturb_groups="Metadata_group", noise_removal_stdev_cutoff=0.95,

@@ -1,6 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.linalg
+from pycytominer.operations.transform import Spherize
 
 from cellml.profiling.sphering import control_spectrum, sphere, sphere_sweep, tvn
 
@@ -158,11 +160,9 @@ def test_errors():
 
 @pytest.mark.parametrize("method", ["ZCA", "PCA", "ZCA-cor", "PCA-cor"])
 def test_pycytominer_agrees_without_regularisation(method):
-    transform = pytest.importorskip("pycytominer.operations.transform")
-    pandas = pytest.importorskip("pandas")
     controls, profiles = controls_and_profiles()
-    peer = transform.Spherize(epsilon=0.0, method=method, return_numpy=True)
-    expected = peer.fit(pandas.DataFrame(controls)).transform(pandas.DataFrame(profiles))
+    peer = Spherize(epsilon=0.0, method=method, return_numpy=True)
+    expected = peer.fit(pd.DataFrame(controls)).transform(pd.DataFrame(profiles))
     expected = expected * np.sqrt(len(controls) / (len(controls) - 1))  # its covariance is over n-1
     found = whiten(controls, profiles, method, 0.0)
     if method.startswith("PCA"):
