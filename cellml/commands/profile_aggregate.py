@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say, showing, terminate_as_interrupt
 from cellml.commands.profile_evaluate import SPHERING
+from cellml.commands.profile_fields import KEY_COLUMNS, TREATMENT, FeatureSource
 from cellml.commands.profile_quality import write_quality, write_strengths
 from cellml.commands.profile_sites import (
     CellRules,
@@ -20,7 +21,7 @@ from cellml.commands.profile_sites import (
     read_wells,
     sites_path,
 )
-from cellml.commands.profile_sources import KEY_COLUMNS, TREATMENT, FeatureSource, open_source
+from cellml.commands.profile_sources import open_source
 from cellml.data.crops import Status
 from cellml.data.painting_project import Project, open_project
 from cellml.data.profile_files import (
@@ -100,7 +101,12 @@ def run(options: AggregateOptions, console: Console) -> int:
     if options.project is not None and (options.project / "inputs").is_dir():
         project = open_project(options.project, config=options.config)
     inputs, out = _places(options)
-    source = open_source(inputs, project, treatment_column=options.treatment_column)
+    known = None
+    if project is not None and not options.inputs:
+        known = set(project.index["plate"].to_pylist())
+    source = open_source(
+        inputs, project, known_plates=known, treatment_column=options.treatment_column
+    )
     say(
         console,
         f"{source.what}: {len(source.names)} features, {count(len(source.plates), 'plate')}",

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float
 
-from cellml.commands.profile_sources import KEY_COLUMNS, TREATMENT
+from cellml.commands.profile_fields import KEY_COLUMNS, TREATMENT
 from cellml.data.painting_project import IMAGES, Project
 from cellml.data.profile_files import COUNT, ProfileRows
 from cellml.data.text_tables import write_csv

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from cellml.commands.profile_sources import KEY_COLUMNS, TREATMENT, FeatureSource, Site
+from cellml.commands.profile_fields import KEY_COLUMNS, TREATMENT, FeatureSource, Site
 from cellml.data.crops import Status
 from cellml.data.plates import Progress, Tick, over_plates
 from cellml.data.profile_files import (

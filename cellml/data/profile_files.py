@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Integer
 
-from cellml.data.profile_tables import METADATA
+from cellml.data.profile_columns import METADATA
 from cellml.data.writers import atomic
 
 COUNT = "Metadata_n_cells"

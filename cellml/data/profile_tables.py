@@ -1,21 +1,26 @@
-"""Tables of profiles, one row a well, a site or a cell: CellProfiler's, pycytominer's, our own.
+"""Tables of profiles, one row a well or a site: CellProfiler's, pycytominer's, our own.
 
-Columns named `Metadata_...` are texts (a plate `0012` stays `0012`), the others are features.
+What is metadata and what is a feature is decided in `cellml.data.profile_columns`.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from cellml.data import profile_conditions
+from cellml.data.profile_joins import MetadataJoin, check_joins, join_all
+from cellml.data.profile_reading import TableFile, open_table, read_pieces
 from cellml.data.text_tables import suggestion
 from cellml.errors import UserError
 
-METADATA = "Metadata_"
+TABLE_BYTES = 4 << 30
+"""Features of more than this are not read at once: such a table has a row a cell."""
+JOINED = "@"
+"""Stands between the names, and between the texts, of columns that are taken together."""
 
 
 @dataclass(frozen=True)
@@ -23,32 +28,53 @@ class ProfileTable:
     """Profiles and what is known of them.
 
     Attributes:
-      features: Finite.
+      features: NaN is a missing number.
       names: Of the features.
       metadata: One row a profile, every column a text; a missing value is the empty text.
       notes: What was left out on reading, for people.
+      taken: Which columns became features, in words.
     """
 
     features: Float[np.ndarray, "n f"]
     names: tuple[str, ...]
     metadata: pd.DataFrame
     notes: tuple[str, ...] = field(default=())
+    taken: str = ""
 
     def column(self, name: str) -> np.ndarray:
         """A metadata column as an array of texts.
 
+        Args:
+          name: Of a column, or of several joined by `@`, whose texts are then joined by `@`; the
+            empty text where all of them are empty.
+
         Raises:
           UserError: There is no such column; the message names the closest one.
         """
-        if name not in self.metadata.columns:
-            raise UserError(f"no column {name!r}{suggestion(name, self.metadata.columns)}")
-        return self.metadata[name].to_numpy(str)
+        if name in self.metadata.columns:
+            return self.metadata[name].to_numpy(str)
+        parts = name.split(JOINED)
+        for part in parts:
+            if part not in self.metadata.columns:
+                raise UserError(f"no column {part!r}{suggestion(part, self.metadata.columns)}")
+        lines = zip(*(self.metadata[part].tolist() for part in parts), strict=True)
+        return np.array([JOINED.join(line) if any(line) else "" for line in lines], str)
+
+    def with_column(self, name: str) -> "ProfileTable":
+        """The table with joined columns under their joined name, so that a condition may name it.
+
+        Raises:
+          UserError: There is no such column.
+        """
+        if name in self.metadata.columns:
+            return self
+        return replace(self, metadata=self.metadata.assign(**{name: self.column(name)}))
 
     def where(self, expression: str) -> Bool[np.ndarray, " n"]:
         """Rows for which a condition on the metadata holds, as `Metadata_role == "control"`.
 
         Args:
-          expression: Comparisons of columns with texts, joined by `and`, `or`, `not`.
+          expression: See `cellml.data.profile_conditions`.
 
         Returns:
           A mask.
@@ -56,123 +82,110 @@ class ProfileTable:
         Raises:
           UserError: The condition cannot be read, or names a column that is not there.
         """
-        if "@" in expression or "__" in expression:
-            raise UserError(f"condition {expression!r}: comparisons of columns only")
+        columns = {str(name): self.metadata[name].to_numpy(str) for name in self.metadata}
         try:
-            found = self.metadata.eval(expression, engine="python")
-        except Exception as error:  # pandas raises whatever its parser met
-            reason = (str(error).splitlines() or [""])[0]
-            raise UserError(
-                f"condition {expression!r} cannot be read ({reason}); columns: "
-                f"{', '.join(self.metadata.columns)}"
-            ) from error
-        mask = np.asarray(found)
-        if mask.dtype != bool or mask.shape != (len(self.metadata),):
-            raise UserError(f"condition {expression!r}: expected a comparison, such as a == 'b'")
-        return mask
+            return profile_conditions.where(expression, columns, len(self.metadata))
+        except profile_conditions.ConditionError as error:
+            raise UserError(f"condition {expression!r} cannot be read: {error}") from error
+
+    def matching(self, expression: str) -> Bool[np.ndarray, " n"]:
+        """Rows for which a condition holds, at least one; arguments as for `where`.
+
+        Raises:
+          UserError: As of `where`; or no row, with the values that its columns have.
+        """
+        found = self.where(expression)
+        if not found.any():
+            names = profile_conditions.columns_of(expression, list(self.metadata.columns))
+            values = "; ".join(f"{name} is {self._values(name)}" for name in names)
+            raise UserError(f"condition {expression!r}: no row matches; {values}")
+        return found
 
     def take(self, rows: np.ndarray) -> "ProfileTable":
         """The profiles of some rows (indices or a mask)."""
         metadata = self.metadata.loc[rows] if rows.dtype == bool else self.metadata.iloc[rows]
-        return ProfileTable(
-            self.features[rows], self.names, metadata.reset_index(drop=True), self.notes
-        )
+        return replace(self, features=self.features[rows], metadata=metadata.reset_index(drop=True))
+
+    def _values(self, name: str) -> str:
+        """The most frequent values of a column, with their numbers."""
+        counts = self.metadata[name].value_counts()
+        shown = [f"{str(value)!r} ({count})" for value, count in counts.head(5).items()]
+        return ", ".join(shown) + (f" and {len(counts) - 5} others" if len(counts) > 5 else "")
 
 
 def read_profiles(
-    paths: Sequence[str | Path], *, features_regex: str | None = None
+    paths: Sequence[str | Path],
+    *,
+    features_regex: str | None = None,
+    joins: Sequence[MetadataJoin] = (),
 ) -> ProfileTable:
     """Reads tables and puts them below each other, with the features that all of them have.
 
     Args:
       paths: CSV or TSV files (also gzipped) or Parquet files.
-      features_regex: Features are the columns in which this is found; None takes all numeric
-        columns that are no metadata.
+      features_regex: Features are the columns in which this is found; see
+        `cellml.data.profile_columns` for what is taken without it.
+      joins: Tables of metadata to add, one after the other.
 
     Returns:
-      The table. Features with a missing or infinite value are left out, with a note.
+      The table. A value that is missing or infinite is NaN; features without any number are left
+      out, with a note.
 
     Raises:
       UserError: A file cannot be read, or there is no feature or no row left; the message names
         the file.
     """
+    tables, shared, notes = open_tables(paths, features_regex=features_regex)
+    if (size := sum(table.n_bytes for table in tables)) > TABLE_BYTES:
+        raise UserError(
+            f"{tables[0].path}: {len(shared)} features of so many rows take about "
+            f"{size / 2**30:.0f} GB; make wells of them first, which needs little memory: "
+            "cellml profile aggregate --table FILE --out DIR"
+        )
+    pieces = [piece for table in tables for piece in read_pieces(table, shared)]
+    metadata = pd.concat([piece.metadata for piece in pieces], ignore_index=True)
+    metadata = metadata.fillna("").astype(str)
+    values = np.concatenate([piece.features for piece in pieces])
+    if infinite := sum(piece.n_infinite for piece in pieces):
+        notes.append(f"{infinite} infinite values count as missing")
+    there = ~np.isnan(values).all(axis=0)
+    if not there.any():
+        raise UserError(f"{tables[0].path}: no feature has a number")
+    if not there.all():
+        first = shared[int(np.argmin(there))]
+        notes.append(
+            f"{int((~there).sum())} features have no number and were left out (the first: {first})"
+        )
+    metadata, counts = join_all(metadata, joins)
+    notes += check_joins(joins, counts, len(metadata))
+    names = tuple(name for name, good in zip(shared, there, strict=True) if good)
+    values = values if there.all() else values[:, there]
+    return ProfileTable(values, names, metadata, tuple(notes), tables[0].columns.taken)
+
+
+def open_tables(
+    paths: Sequence[str | Path], *, features_regex: str | None = None
+) -> tuple[list[TableFile], list[str], list[str]]:
+    """Opens tables that belong together.
+
+    Args:
+      paths: CSV, TSV or Parquet.
+      features_regex: As in `read_profiles`.
+
+    Returns:
+      The tables, the features that all of them have, and notes for people.
+
+    Raises:
+      UserError: As of `read_profiles`.
+    """
     if not paths:
         raise UserError("no table of profiles given")
-    tables = [_read(Path(path)) for path in paths]
-    features = [
-        _feature_names(t, Path(p), features_regex) for t, p in zip(tables, paths, strict=True)
-    ]
-    shared = [name for name in features[0] if all(name in set(other) for other in features[1:])]
-    notes = []
+    tables = [open_table(path, features_regex=features_regex) for path in paths]
+    others = [set(table.columns.features) for table in tables]
+    shared = [n for n in tables[0].columns.features if all(n in other for other in others)]
     if not shared:
         raise UserError(f"{paths[0]} and {paths[-1]} have no feature in common")
-    if dropped := len({n for names in features for n in names}) - len(shared):
+    notes = list(dict.fromkeys(note for table in tables for note in table.columns.notes))
+    if dropped := len(set().union(*others)) - len(shared):
         notes.append(f"{dropped} features are not in every table and were left out")
-    values = np.concatenate([t[shared].to_numpy(np.float64) for t in tables])
-    finite = np.atleast_1d(np.isfinite(values).all(axis=0))
-    if not finite.all():
-        first = shared[int(np.argmin(finite))]
-        notes.append(
-            f"{int((~finite).sum())} features have missing or infinite values and were left out "
-            f"(the first: {first})"
-        )
-    if not finite.any() or not len(values):
-        raise UserError(f"{paths[0]}: no row or no feature with finite values")
-    metadata = pd.concat(
-        [t[[c for c in t.columns if c.startswith(METADATA)]] for t in tables], ignore_index=True
-    )
-    names = tuple(name for name, good in zip(shared, finite, strict=True) if good)
-    return ProfileTable(values[:, finite], names, metadata.fillna("").astype(str), tuple(notes))
-
-
-def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            separator = "\t" if ".tsv" in path.suffixes or ".txt" in path.suffixes else ","
-            header = pd.read_csv(path, sep=separator, nrows=0).columns
-            texts = {name: str for name in header if name.startswith(METADATA)}
-            # only empty fields are missing: a gene or a well may be called NA
-            table = pd.read_csv(
-                path,
-                sep=separator,
-                dtype=texts,
-                keep_default_na=False,
-                na_values=["", "nan", "NaN"],
-            )
-    except (ValueError, OSError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{path}: not a readable table ({reason})") from error
-    if not len(table):
-        raise UserError(f"{path}: the table has no row")
-    if not any(name.startswith(METADATA) for name in table.columns):
-        raise UserError(
-            f"{path}: no column starts with {METADATA}, found {list(table.columns)[:5]}"
-        )
-    return table
-
-
-def _feature_names(table: pd.DataFrame, path: Path, regex: str | None) -> list[str]:
-    try:
-        pattern = re.compile(regex) if regex else None
-    except re.error as error:
-        raise UserError(f"--features-regex {regex!r}: {error}") from error
-    names = [
-        name
-        for name in map(str, table.columns)
-        if not name.startswith(METADATA)
-        and (pattern.search(name) if pattern else pd.api.types.is_numeric_dtype(table[name]))
-    ]
-    if not names:
-        raise UserError(
-            f"{path}: no feature column" + (f" in which {regex!r} is found" if regex else "")
-        )
-    for name in names:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            raise UserError(
-                f"{path}: feature {name!r} is not numeric, found {table[name].iloc[0]!r}"
-            )
-    return names
+    return tables, shared, notes

@@ -15,8 +15,9 @@ from cellml.profiling.combine import (
 from cellml.profiling.normalize import Normalised, normalise_profiles
 from cellml.profiling.quality import PlateQuality, QualityReport, plate_quality, quality_report
 from cellml.profiling.select import select_features
-from cellml.profiling.sphering import ControlSpectrum, control_spectrum, sphere, sphere_sweep, tvn
+from cellml.profiling.sphering import ControlSpectrum, control_spectrum, sphere, sphere_sweep
 from cellml.profiling.strength import Strength, strongest, treatment_strength
+from cellml.profiling.tvn import Tvn, apply_tvn, fit_tvn, tvn
 
 __all__ = [
     "DISSERTATION_RECIPE",
@@ -29,9 +30,12 @@ __all__ = [
     "Screen",
     "Step",
     "Strength",
+    "Tvn",
     "aggregate",
+    "apply_tvn",
     "combine_screens",
     "control_spectrum",
+    "fit_tvn",
     "group_codes",
     "group_mean",
     "group_median",

@@ -1,4 +1,4 @@
-"""Sphering (whitening) of profiles against controls, and TVN; float64 on the host.
+"""Sphering (whitening) of profiles against controls; float64 on the host.
 
 With C = V diag(s) V' the covariance of the controls (over n, centred) and lambda on its
 eigenvalues, ZCA is Y = (X - mean) V diag(1 / sqrt(s + lambda)) V'. Where there are fewer controls
@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import scipy.linalg
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Float
 
 Method = Literal["ZCA", "PCA", "ZCA-cor", "PCA-cor", "dissertation-printed"]
 """`"ZCA"` turns back to the features, `"PCA"` gives components by decreasing variance, `"-cor"`
@@ -187,45 +187,6 @@ def sphere_sweep(
             yield value, sphere(profiles, spectrum, method=method, regularisation=value)
 
 
-def tvn(
-    profiles: Float[np.ndarray, "m f"],
-    controls: Bool[np.ndarray, " m"],
-    batches: Integer[np.ndarray, " m"],
-    *,
-    regularisation: float = 1e-6,
-    alignment: float = 1.0,
-) -> Float[np.ndarray, "m r"]:
-    """Typical variation normalisation: PCA whitening on all controls, then batches aligned.
-
-    The covariance of the controls of each batch is carried to that of all controls (CORAL).
-
-    Args:
-      profiles: Finite.
-      controls: Which profiles are controls.
-      batches: Batch of each profile.
-      regularisation: Lambda of the whitening.
-      alignment: Added to the eigenvalues of both covariances.
-
-    Returns:
-      Components, as of `sphere` with "PCA".
-
-    Raises:
-      ValueError: A batch has no controls, or as for `control_spectrum`.
-    Source: Ando et al. 2017, bioRxiv 161422; Sun et al. 2016 (CORAL), with `alignment` 1.
-    """
-    spectrum = control_spectrum(profiles[controls], method="PCA")
-    white = sphere(profiles, spectrum, method="PCA", regularisation=regularisation)
-    colour = _power_of_covariance(white[controls], alignment, 0.5)
-    result = np.empty_like(white)
-    for batch in np.unique(batches):
-        rows = batches == batch
-        if not (rows & controls).any():
-            raise ValueError(f"batch {batch} has no controls to be aligned by")
-        whiten = _power_of_covariance(white[rows & controls], alignment, -0.5)
-        result[rows] = white[rows].astype(np.float64) @ whiten @ colour
-    return result
-
-
 def _check_method(method: str) -> None:
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {list(get_args(Method))}, found {method!r}")
@@ -258,10 +219,3 @@ def _signs(basis: np.ndarray) -> np.ndarray:
         return np.ones(0)
     largest = np.abs(basis).argmax(0)
     return np.where(basis[largest, np.arange(basis.shape[1])] < 0, -1.0, 1.0)
-
-
-def _power_of_covariance(rows: np.ndarray, ridge: float, power: float) -> np.ndarray:
-    centred = rows.astype(np.float64) - rows.mean(0, dtype=np.float64)
-    covariance = centred.T @ centred / len(rows)
-    values, vectors = scipy.linalg.eigh(covariance)
-    return (vectors * (np.maximum(values, 0) + ridge) ** power) @ vectors.T

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from cellml.profiling.correct import correct, fit_correction, selection_rules
+from cellml.profiling.correct import TVN, correct, fit_correction, selection_rules
 from cellml.profiling.normalize import normalise_profiles
 from cellml.profiling.sphering import control_spectrum, sphere
+from cellml.profiling.tvn import tvn
 
 NAMES = tuple("abcdef")
 
@@ -71,6 +72,34 @@ def test_missing_numbers_are_dropped_or_filled_for_sphering_alone():
     np.testing.assert_allclose(correct(values, plates, sphered), found)
 
 
+def test_batches_are_aligned_for_wells_and_sites_alike():
+    values, plates, controls = _wells()
+    batches = np.where(np.arange(24) % 2, "odd", "even")
+    fitted = fit_correction(
+        values, NAMES, plates=plates, controls=controls, normalise="standardize", sphering=TVN,
+        batches=batches, regularisation=1e-3,
+    )  # fmt: skip
+    normalised = normalise_profiles(values, method="standardize", plates=plates, controls=controls)
+    expected = tvn(normalised.values, controls, (batches == "odd").astype(int), regularisation=1e-3)
+    found = correct(values, plates, fitted, batches=batches)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert fitted.names == tuple(f"PC_{i + 1}" for i in range(6))
+    both = [correct(values + sign, plates, fitted, batches=batches) for sign in (1, -1)]
+    np.testing.assert_allclose((both[0] + both[1]) / 2, expected, atol=1e-9)
+    with pytest.raises(ValueError, match="needs the batch"):
+        correct(values, plates, fitted)
+    with pytest.raises(ValueError, match="needs the batch"):
+        fit_correction(values, NAMES, plates=plates, controls=controls, sphering=TVN)
+
+
+def test_a_limit_of_missing_numbers_holds_without_sphering():
+    values, plates, controls = _wells()
+    values[:3, 1], values[0, 2] = np.nan, np.nan
+    fitted = fit_correction(values, NAMES, plates=plates, controls=controls, max_missing=0.1)
+    assert fitted.dropped == {"often missing": ("b",)}
+    assert np.isnan(correct(values, plates, fitted)).sum() == 1
+
+
 def test_rules_drop_by_name():
     values, plates, controls = _wells()
     values[:, 1] = 4.0
@@ -83,6 +112,16 @@ def test_rules_drop_by_name():
         assert fitted.dropped["variance_threshold"] == ("b",)
         assert len({"a", "c"} & set(fitted.names)) == 1
         assert ("d" in fitted.names) != normalised
+
+
+def test_rules_take_their_settings():
+    values, plates, controls = _wells()
+    values[:, 5] = np.where(np.arange(24) % 2, 30.0, -30.0)
+    fitted = fit_correction(
+        values, NAMES, plates=plates, controls=controls, rules=("noise_removal", "blocklist"),
+        blocklist=["a"], groups=np.arange(24) // 6, rule_options={"noise_removal": {"max_sd": 20}},
+    )  # fmt: skip
+    assert fitted.dropped == {"noise_removal": ("f",), "blocklist": ("a",)}
 
 
 def test_what_cannot_be_fitted():

@@ -4,7 +4,7 @@ import pytest
 import scipy.linalg
 from pycytominer.operations.transform import Spherize
 
-from cellml.profiling.sphering import control_spectrum, sphere, sphere_sweep, tvn
+from cellml.profiling.sphering import control_spectrum, sphere, sphere_sweep
 
 
 def controls_and_profiles(n=60, f=8, m=25, seed=0):
@@ -119,21 +119,6 @@ def test_many_profiles_are_moved_in_parts():
     single = whiten(controls, profiles.astype(np.float32), "ZCA", 1e-2)
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, found, rtol=1e-3, atol=1e-3)
-
-
-def test_tvn_aligns_the_controls_of_batches():
-    rng = np.random.default_rng(2)
-    batch = np.repeat([0, 1, 2], 120)
-    stretch = np.stack([np.diag(s) for s in ([1, 1, 1, 1], [3, 1, 1, 0.5], [1, 4, 1, 1])])
-    profiles = np.einsum("nf,nfg->ng", rng.normal(size=(360, 4)), stretch[batch])
-    controls = np.arange(360) % 2 == 0
-    found = tvn(profiles, controls, batch, alignment=1e-9)
-    covariances = [np.cov(found[controls & (batch == b)].T, ddof=0) for b in range(3)]
-    overall = np.cov(whiten(profiles[controls], profiles[controls], "PCA", 1e-6).T, ddof=0)
-    for covariance in covariances:
-        np.testing.assert_allclose(covariance, overall, atol=1e-4)
-    with pytest.raises(ValueError, match="batch 1 has no controls"):
-        tvn(profiles, controls & (batch != 1), batch)
 
 
 def test_errors():
