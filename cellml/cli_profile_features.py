@@ -14,6 +14,41 @@ Store = Annotated[str, typer.Option(help="Name of the single cells in outputs/."
 Experiment = Annotated[
     str, typer.Option("--experiment", "-e", help="Name of the folder in outputs/.")
 ]
+TreatmentColumn = Annotated[
+    list[str] | None,
+    typer.Option(help="Treatment; repeated: columns joined by @ [Metadata_treatment]."),
+]
+Metadata = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Join more metadata to the tables; repeatable."),
+]
+On = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMNS", help="Join by them: plate,well=Well_Name; one a --metadata."),
+]
+Regex = Annotated[
+    str | None,
+    typer.Option(help="Features of tables [Cells_, Cytoplasm_, Nuclei_, or else all numbers]."),
+]
+Normalize = Annotated[
+    str,
+    typer.Option(
+        help="Per plate, by controls: none, standardize, robustize, mad_robustize, percentile."
+    ),
+]
+Sphere = Annotated[
+    str, typer.Option(help="none, zca, pca, zca-cor, pca-cor, tvn, dissertation-printed.")
+]
+BatchColumn = Annotated[
+    str | None, typer.Option(help="Batch of a row [Metadata_Batch, or the plate].")
+]
+CompoundColumn = Annotated[
+    str | None, typer.Option(help="Compound of a treatment, for its neighbours [the treatment].")
+]
+Ties = Annotated[
+    str,
+    typer.Option(help="Equal similarities: threshold, expected, pessimistic or optimistic."),
+]
 
 
 @profile_app.command("train")
@@ -132,27 +167,34 @@ def _aggregate(
         list[str] | None,
         typer.Option(help="Wells or sites of other programs, or a folder of features; repeatable."),
     ] = None,
-    normalize: Annotated[
-        str,
-        typer.Option(help="none, standardize, robustize or mad_robustize: per plate, by controls."),
-    ] = "none",
+    normalize: Normalize = "none",
     control: Annotated[
         str | None, typer.Option(help="Condition for controls [the project's control_value].")
     ] = None,
     select_features: Annotated[
         bool, typer.Option("--select-features", help="Drop features as pycytominer does.")
     ] = False,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --select-features, as correlation_threshold=0.8; repeatable."),
+    ] = None,
+    blocklist: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Features never wanted, one a line [pycytominer's]."),
+    ] = None,
     min_cells: Annotated[int, typer.Option(help="Sites with fewer do not count.")] = 1,
     status: Annotated[
         list[str] | None, typer.Option(help="Cells that count: ok, edge; repeatable [ok].")
     ] = None,
-    sphere: Annotated[
-        str, typer.Option(help="none, zca, pca, zca-cor, pca-cor, dissertation-printed.")
-    ] = "none",
+    sphere: Sphere = "none",
     regularisation: Annotated[
         float, typer.Option("--lambda", help="Added to the eigenvalues of the controls.")
     ] = 1e-2,
-    treatment_column: Annotated[str, typer.Option(help="Of tables.")] = "Metadata_treatment",
+    batch_column: BatchColumn = None,
+    treatment_column: TreatmentColumn = None,
+    features_regex: Regex = None,
+    metadata: Metadata = None,
+    on: On = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Results [outputs/EXPERIMENT/profiles].")
     ] = None,
@@ -171,11 +213,17 @@ def _aggregate(
         normalize=normalize,
         control=control,
         select_features=select_features,
+        rules=rule or (),
+        blocklist=blocklist,
         min_cells=min_cells,
         status=status or ("ok",),
         sphere=sphere,
         regularisation=regularisation,
-        treatment_column=treatment_column,
+        batch_column=batch_column,
+        treatment_column=_joined(treatment_column),
+        features_regex=features_regex,
+        metadata=metadata or (),
+        on=on or (),
         out=out,
         workers=workers,
         config=config,
@@ -186,19 +234,31 @@ def _aggregate(
 @profile_app.command("evaluate")
 def _evaluate(
     tables: Annotated[list[str], typer.Argument(metavar="TABLE...", help="CSV, TSV, Parquet.")],
-    label_column: Annotated[str, typer.Option(help="Mechanism of a treatment.")] = "Metadata_moa",
-    treatment_column: Annotated[str, typer.Option(help="Treatment.")] = "Metadata_treatment",
+    label_column: Annotated[
+        str | None,
+        typer.Option(help="What treatments share [Metadata_moa; well, site: the treatment]."),
+    ] = None,
+    treatment_column: TreatmentColumn = None,
     control: Annotated[
         str | None, typer.Option(help="Rows that are controls: 'Metadata_role == \"control\"'.")
     ] = None,
-    features_regex: Annotated[str | None, typer.Option(help="Features [numeric columns].")] = None,
-    sphere: Annotated[
-        str, typer.Option(help="none, zca, pca, zca-cor, pca-cor, dissertation-printed.")
-    ] = "none",
+    features_regex: Regex = None,
+    metadata: Metadata = None,
+    on: On = None,
+    normalize: Normalize = "none",
+    sphere: Sphere = "none",
     regularisation: Annotated[
         float, typer.Option("--lambda", help="Added to the eigenvalues of the controls.")
     ] = 1e-2,
+    sweep: Annotated[bool, typer.Option(help="With --sphere: score every lambda.")] = True,
     level: Annotated[str, typer.Option(help="treatment, well or site.")] = "treatment",
+    ties: Ties = "threshold",
+    p_values: Annotated[
+        int, typer.Option(metavar="N", help="Chance, by N random rankings where not exact.")
+    ] = 0,
+    batch_column: BatchColumn = None,
+    compound_column: CompoundColumn = None,
+    seed: Annotated[int, typer.Option(help="Of random rankings and replicates.")] = 0,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")
     ] = None,
@@ -209,9 +269,25 @@ def _evaluate(
     from cellml.commands import profile_evaluate as command
 
     options = command.EvaluateOptions(
-        tables, label_column, treatment_column, control, features_regex, sphere,
-        regularisation, level, json,
-    )  # fmt: skip
+        tables=tables,
+        label_column=label_column,
+        treatment_column=_joined(treatment_column),
+        control=control,
+        features_regex=features_regex,
+        sphere=sphere,
+        regularisation=regularisation,
+        level=level,
+        json_file=json,
+        normalize=normalize,
+        ties=ties,
+        p_values=p_values,
+        batch_column=batch_column,
+        compound_column=compound_column,
+        metadata=metadata or (),
+        on=on or (),
+        sweep=sweep,
+        seed=seed,
+    )
     command.run(options, Console())
 
 
@@ -229,18 +305,21 @@ def _report(
         typer.Option(help="Without a project: NAME=FILE of well profiles; repeatable."),
     ] = None,
     label_column: Annotated[str, typer.Option(help="Mechanism of a treatment.")] = "Metadata_moa",
-    treatment_column: Annotated[str, typer.Option(help="Treatment.")] = "Metadata_treatment",
+    treatment_column: TreatmentColumn = None,
     control: Annotated[
         str | None, typer.Option(help="Condition for control wells [the project's].")
     ] = None,
-    features_regex: Annotated[str | None, typer.Option(help="Features [numeric columns].")] = None,
+    features_regex: Regex = None,
+    metadata: Metadata = None,
+    on: On = None,
+    normalize: Normalize = "none",
     sphere: Annotated[str, typer.Option(help="As of `evaluate`.")] = "zca",
     regularisation: Annotated[
         float, typer.Option("--lambda", help="The one fixed beforehand, beside the sweep.")
     ] = 1e-2,
-    batch_column: Annotated[
-        str | None, typer.Option(help="Batch of a well [Metadata_Batch, or the plate].")
-    ] = None,
+    ties: Ties = "threshold",
+    batch_column: BatchColumn = None,
+    compound_column: CompoundColumn = None,
     truth: Annotated[
         Path | None, typer.Option(metavar="CSV", help="True strengths, if they are known.")
     ] = None,
@@ -259,14 +338,24 @@ def _report(
         experiments=experiment or (),
         tables=table or (),
         label_column=label_column,
-        treatment_column=treatment_column,
+        treatment_column=_joined(treatment_column),
         control=control,
         features_regex=features_regex,
         sphere=sphere,
         regularisation=regularisation,
         batch_column=batch_column,
+        compound_column=compound_column,
+        normalize=normalize,
+        ties=ties,
+        metadata=metadata or (),
+        on=on or (),
         truth=truth,
         out=out,
         umap=umap,
     )
     command.run(options, Console())
+
+
+def _joined(columns: list[str] | None) -> str:
+    """Several columns as one, as `cellml profile init` joins them."""
+    return "@".join(columns or ["Metadata_treatment"])

@@ -11,7 +11,6 @@ from jaxtyping import Bool
 from rich.console import Console
 
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say, showing, terminate_as_interrupt
-from cellml.commands.profile_evaluate import SPHERING
 from cellml.commands.profile_fields import KEY_COLUMNS, TREATMENT, FeatureSource
 from cellml.commands.profile_quality import write_quality, write_strengths
 from cellml.commands.profile_sites import (
@@ -22,6 +21,13 @@ from cellml.commands.profile_sites import (
     sites_path,
 )
 from cellml.commands.profile_sources import open_source
+from cellml.commands.profile_well_correction import (
+    CorrectionOptions,
+    WellCorrection,
+    correct_rows,
+    fit_wells,
+    notes_of,
+)
 from cellml.data.crops import Status
 from cellml.data.painting_project import Project, open_project
 from cellml.data.profile_files import (
@@ -32,13 +38,12 @@ from cellml.data.profile_files import (
     read_profile_rows,
     write_profiles,
 )
+from cellml.data.profile_joins import pair_joins, read_join
 from cellml.data.profile_tables import ProfileTable
 from cellml.data.writers import atomic, write_json
 from cellml.errors import UsageError, UserError
 from cellml.profiling.aggregate import group_codes, group_mean
-from cellml.profiling.correct import Correction, correct, fit_correction, selection_rules
 
-NORMALISATIONS = ("none", "standardize", "robustize", "mad_robustize")
 WELLS_COUNT = "Metadata_n_wells"
 
 
@@ -53,12 +58,18 @@ class AggregateOptions:
       normalize: One of `NORMALISATIONS`, per plate, against the controls.
       control: Wells that are controls, as `Metadata_role == "control"`; by default those with the
         project's control_value.
-      select_features: Whether to drop features as pycytominer does.
+      select_features: Whether to drop features as pycytominer does; implied by the next two.
+      rules: As of `cellml.commands.profile_selection.parse_rules`; the usual ones, if empty.
+      blocklist: File of features that are never wanted; pycytominer's, if None.
       min_cells: A site with fewer cells does not count.
       status: Names of `cellml.data.crops.Status`: which cells count.
       sphere: As in `cellml profile evaluate`.
       regularisation: Lambda of the sphering.
-      treatment_column: Of tables.
+      batch_column: Batch of a well, for TVN; Metadata_Batch or else the plate, if None.
+      treatment_column: Of tables; several columns are joined by @.
+      features_regex: Of tables, as in `cellml.data.profile_tables.read_profiles`.
+      metadata: Tables of metadata to join to tables.
+      on: By which columns, one entry each.
       false_alarms: Share of sound wells that quality control may list.
       out: Folder of the results; outputs/<experiment>/profiles by default.
       workers: Processes.
@@ -71,15 +82,34 @@ class AggregateOptions:
     normalize: str = "none"
     control: str | None = None
     select_features: bool = False
+    rules: Sequence[str] = ()
+    blocklist: Path | None = None
     min_cells: int = 1
     status: Sequence[str] = ("ok",)
     sphere: str = "none"
     regularisation: float = 1e-2
+    batch_column: str | None = None
     treatment_column: str = TREATMENT
+    features_regex: str | None = None
+    metadata: Sequence[Path] = ()
+    on: Sequence[str] = ()
     false_alarms: float = 1e-3
     out: Path | None = None
     workers: int = 1
     config: str | None = None
+
+    @property
+    def correction(self) -> CorrectionOptions:
+        """The part that says how profiles are corrected."""
+        return CorrectionOptions(
+            self.normalize,
+            self.select_features,
+            self.rules,
+            self.blocklist,
+            self.sphere,
+            self.regularisation,
+            self.batch_column,
+        )
 
 
 def run(options: AggregateOptions, console: Console) -> int:
@@ -105,7 +135,12 @@ def run(options: AggregateOptions, console: Console) -> int:
     if project is not None and not options.inputs:
         known = set(project.index["plate"].to_pylist())
     source = open_source(
-        inputs, project, known_plates=known, treatment_column=options.treatment_column
+        inputs,
+        project,
+        known_plates=known,
+        treatment_column=options.treatment_column,
+        features_regex=options.features_regex,
+        joins=[read_join(path, on) for path, on in pair_joins(options.metadata, options.on)],
     )
     say(
         console,
@@ -141,15 +176,17 @@ def _aggregate(
     there = np.asarray(np.isfinite(wells.values).any(1))
     if not there.any():
         raise UserError(f"{source.what}: no site has {options.min_cells} cells or more that count")
-    correction = _fit(wells, there, source.names, is_control, options)
-    _tell(correction, console)
-    corrected = _corrected(wells, source.plates, correction)
+    fitted_on = _take(wells, np.flatnonzero(there))
+    correction = fit_wells(fitted_on, source.names, is_control[there], options.correction)
+    for note in notes_of(correction):
+        say(console, note)
+    corrected = correct_rows(wells, correction)
     _write_sites(out, source.plates, correction, options)
-    _write_wells(out, corrected, there, is_control, correction)
+    _write_wells(out, corrected, there, correction.fitted.names)
     outliers, no_quality = write_quality(
         out / "quality.csv",
         corrected,
-        correction.names,
+        correction.fitted.names,
         min_cells=options.min_cells,
         project=project,
         false_alarms=options.false_alarms,
@@ -161,19 +198,13 @@ def _aggregate(
     say(
         console,
         f"{int(wells.n_cells.sum())} cells, {count(int(there.sum()), 'well')} "
-        f"({int((is_control & there).sum())} controls), {len(correction.names)} features, "
+        f"({int((is_control & there).sum())} controls), {len(correction.fitted.names)} features, "
         f"{count(treatments, 'treatment')} ranked, {count(outliers, 'well')} to look at; {out}",
     )
 
 
 def _check(options: AggregateOptions) -> None:
-    if options.normalize not in NORMALISATIONS:
-        expected = ", ".join(NORMALISATIONS)
-        raise UsageError(f"--normalize {options.normalize}: expected one of {expected}")
-    if options.sphere not in SPHERING:
-        raise UsageError(f"--sphere {options.sphere}: expected one of {', '.join(SPHERING)}")
-    if not options.regularisation >= 0:
-        raise UsageError(f"--lambda {options.regularisation:g}: 0 or more expected")
+    options.correction.check()
     if options.min_cells < 1 or options.workers < 1:
         raise UsageError("--min-cells and --workers: at least 1 expected")
     if not 0 < options.false_alarms < 1:
@@ -213,7 +244,7 @@ def _controls(
     none = np.zeros(len(wells.n_cells), bool)
     if options.control is not None:
         table = ProfileTable(wells.values, (), pd.DataFrame(dict(wells.metadata)))
-        found = table.where(options.control)
+        found = table.matching(options.control)
         how = f"condition {options.control!r}"
     elif project is not None:
         value = project.settings("read")["dataset.metadata.control_value"]
@@ -222,52 +253,13 @@ def _controls(
         how = f"control_value {value!r} of the project"
     else:
         found, how = none, "no --control given"
-    if not found.any() and (options.normalize, options.sphere) != ("none", "none"):
+    if not found.any() and options.correction.needs_controls:
         raise UserError(f"{how}: no well is a control, normalisation and sphering need some")
     return found
 
 
-def _fit(
-    wells: ProfileRows,
-    there: Bool[np.ndarray, " w"],
-    names: Sequence[str],
-    is_control: Bool[np.ndarray, " w"],
-    options: AggregateOptions,
-) -> Correction:
-    plates, plate = group_codes(np.array(wells.metadata[KEY_COLUMNS[0]], dtype=str))
-    if options.normalize != "none":
-        for code, name in enumerate(plates.tolist()):
-            of_plate = there & (plate == code)
-            if of_plate.any() and not (of_plate & is_control).any():
-                raise UserError(f"plate {name}: no control well to normalise against")
-    rules = selection_rules(options.normalize != "none") if options.select_features else ()
-    try:
-        return fit_correction(
-            wells.values[there],
-            names,
-            plates=plate[there],
-            controls=is_control[there],
-            normalise=None if options.normalize == "none" else options.normalize,
-            rules=rules,
-            sphering=SPHERING[options.sphere],
-            regularisation=options.regularisation,
-        )
-    except ValueError as error:
-        raise UserError(f"profiles cannot be corrected: {error}") from error
-
-
-def _corrected(rows: ProfileRows, plates: Sequence[str], correction: Correction) -> ProfileRows:
-    """Corrects wells or sites; those without a number stay without."""
-    codes = {name: code for code, name in enumerate(plates)}
-    plate = np.array([codes[name] for name in rows.metadata[KEY_COLUMNS[0]]], np.int64)
-    there = np.isfinite(rows.values).any(1) & np.isin(plate, correction.plates)
-    values = np.full((len(plate), len(correction.names)), np.nan, np.float32)
-    values[there] = correct(rows.values[there], plate[there], correction)
-    return rows._replace(values=values)
-
-
 def _write_sites(
-    out: Path, plates: Sequence[str], correction: Correction, options: AggregateOptions
+    out: Path, plates: Sequence[str], correction: WellCorrection, options: AggregateOptions
 ) -> None:
     """Writes the corrected sites plate by plate; a table of wells alone has none."""
     path = out / "site.parquet"
@@ -280,7 +272,7 @@ def _write_sites(
     if KEY_COLUMNS[2] not in columns:
         path.unlink(missing_ok=True)
         return
-    schema = profile_schema(list(columns), correction.names)
+    schema = profile_schema(list(columns), correction.fitted.names)
     with (
         atomic(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as file,
@@ -290,34 +282,30 @@ def _write_sites(
             good = np.flatnonzero(
                 (rows.n_cells >= options.min_cells) & np.isfinite(rows.values).any(1)
             )
-            part = _corrected(_take(rows, good), plates, correction)
+            part = correct_rows(_take(rows, good), correction)
             if good.size:
                 file.write_table(profile_table(part, schema))
 
 
 def _write_wells(
-    out: Path,
-    wells: ProfileRows,
-    there: Bool[np.ndarray, " w"],
-    is_control: Bool[np.ndarray, " w"],
-    correction: Correction,
+    out: Path, wells: ProfileRows, there: Bool[np.ndarray, " w"], names: Sequence[str]
 ) -> None:
     """Writes the wells that have cells, and the mean of those of each treatment."""
     wells = _take(wells, np.flatnonzero(there))
-    write_profiles(out / "well.parquet", wells, correction.names)
-    names, treatment = group_codes(np.array(wells.metadata[TREATMENT], dtype=str))
-    treatment = np.where(names[treatment] == "", -1, treatment)
-    n = names.size
+    write_profiles(out / "well.parquet", wells, names)
+    treatments, treatment = group_codes(np.array(wells.metadata[TREATMENT], dtype=str))
+    treatment = np.where(treatments[treatment] == "", -1, treatment)
+    n = treatments.size
     values = group_mean(wells.values, treatment, n_groups=n)
     treated = treatment >= 0
     n_wells = np.bincount(treatment[treated], minlength=n)
     n_cells = np.bincount(treatment[treated], wells.n_cells[treated], n).astype(np.int64)
     others = [name for name in wells.metadata if name not in (*KEY_COLUMNS, TREATMENT)]
-    metadata = {TREATMENT: names.tolist(), WELLS_COUNT: [str(k) for k in n_wells.tolist()]}
+    metadata = {TREATMENT: treatments.tolist(), WELLS_COUNT: [str(k) for k in n_wells.tolist()]}
     found = {name: agreed(wells.metadata[name], treatment, n) for name in others}
     metadata |= {name: texts for name, texts in found.items() if any(texts)}
     rows = _take(ProfileRows(metadata, n_cells, values), np.flatnonzero(n_wells > 0))
-    write_profiles(out / "treatment.parquet", rows, correction.names)
+    write_profiles(out / "treatment.parquet", rows, names)
 
 
 def _take(rows: ProfileRows, at: np.ndarray) -> ProfileRows:
@@ -327,40 +315,26 @@ def _take(rows: ProfileRows, at: np.ndarray) -> ProfileRows:
     return ProfileRows(metadata, rows.n_cells[at], rows.values[at])
 
 
-def _tell(correction: Correction, console: Console) -> None:
-    for rule, names in correction.dropped.items():
-        say(console, f"{rule}: {count(len(names), 'feature')} dropped (the first: {names[0]})")
-    if correction.n_floored:
-        say(
-            console,
-            f"warning: {count(correction.n_floored, 'pair')} of plate and feature hardly vary "
-            "among the controls; scaled by the spread of all wells",
-        )
-    if correction.n_filled:
-        say(
-            console,
-            f"{correction.n_filled} missing numbers became the median of the plate's controls",
-        )
-
-
 def _facts(
     source: FeatureSource,
-    correction: Correction,
+    correction: WellCorrection,
     options: AggregateOptions,
     wells: ProfileRows,
     is_control: Bool[np.ndarray, " w"],
 ) -> dict[str, Any]:
+    fitted = correction.fitted
     return {
         "features": source.what,
-        "n_features": len(correction.names),
+        "n_features": len(fitted.names),
         "n_features_measured": len(source.names),
-        "dropped": {rule: len(names) for rule, names in correction.dropped.items()},
+        "dropped": {rule: len(names) for rule, names in fitted.dropped.items()},
         "n_cells": int(wells.n_cells.sum()),
         "n_controls": int(is_control.sum()),
         "normalize": options.normalize,
         "control": options.control,
         "sphere": options.sphere,
         "lambda": options.regularisation if options.sphere != "none" else None,
+        "batch": correction.batch_column if options.sphere == "tvn" else None,
         "min_cells": options.min_cells,
         "status": sorted(name.lower() for name in options.status),
         "how": "cells of a site: median; sites of a well: mean; wells of a treatment: mean",

@@ -1,41 +1,64 @@
 """`cellml profile evaluate`: how well similar profiles share mechanisms."""
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from rich.console import Console
-from rich.table import Table
 
+from cellml.commands import profile_scores
+from cellml.commands.profile_corrected import (
+    Corrected,
+    check_correction,
+    corrected,
+    sphered_variants,
+    sphering_in_words,
+)
+from cellml.commands.profile_evaluate_shown import scores_table, summary_lines, sweep_table
+from cellml.commands.profile_layout import LEVELS, Layout, lay_out
+from cellml.commands.profile_scores import Retrieval, plain_number, plain_scores
+from cellml.data.profile_joins import pair_joins, read_join
 from cellml.data.profile_tables import ProfileTable, read_profiles
 from cellml.data.writers import write_json
-from cellml.errors import UsageError, UserError
-from cellml.metrics.protocols import RetrievalScores, evaluate_retrieval
-from cellml.metrics.relations import moshkov2024_labels, same_group, shared_labels
-from cellml.profiling.aggregate import group_codes, group_mean
-from cellml.profiling.sphering import control_spectrum, sphere
+from cellml.errors import UsageError
+from cellml.metrics.ranks import TiePolicy
+from cellml.metrics.sweep import LAMBDAS
 
-SPHERING = {
-    "none": None,
-    "zca": "ZCA",
-    "pca": "PCA",
-    "zca-cor": "ZCA-cor",
-    "pca-cor": "PCA-cor",
-    "dissertation-printed": "dissertation-printed",
-}
-LEVELS = ("treatment", "well", "site")
+LABELS = "Metadata_moa"
+"""Column of the labels at the level "treatment", if none is given."""
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What the user asked for; see `cellml profile evaluate --help`."""
+    """What the user asked for; see `cellml profile evaluate --help`.
+
+    Attributes:
+      tables: One row a well or a site.
+      label_column: Label of a treatment. None is `LABELS` at the level "treatment"; at the others
+        wells (or sites) of one treatment are looked for.
+      treatment_column: Treatment of a row; several columns are joined by @.
+      control: Condition for rows that are controls.
+      features_regex: As in `cellml.data.profile_tables.read_profiles`.
+      sphere: A key of `cellml.commands.profile_corrected.SPHERING`.
+      regularisation: Lambda of the sphering.
+      level: What a profile is.
+      json_file: Where all numbers go.
+      normalize: Per plate, against the controls, before sphering.
+      ties: See `cellml.metrics.ranks.TiePolicy`.
+      p_values: Samples of the null distribution; 0 is without p-values.
+      batch_column: Batch of a row; Metadata_Batch or else the plate, if None.
+      compound_column: Compound of a row; the treatment, if None.
+      metadata: Tables of metadata to join.
+      on: By which columns, one entry a table.
+      sweep: Whether all lambdas are tried where profiles are sphered.
+      seed: Of null distributions.
+    """
 
     tables: Sequence[str]
-    label_column: str = "Metadata_moa"
+    label_column: str | None = None
     treatment_column: str = "Metadata_treatment"
     control: str | None = None
     features_regex: str | None = None
@@ -43,6 +66,21 @@ class EvaluateOptions:
     regularisation: float = 1e-2
     level: str = "treatment"
     json_file: Path | None = None
+    normalize: str = "none"
+    ties: str = "threshold"
+    p_values: int = 0
+    batch_column: str | None = None
+    compound_column: str | None = None
+    metadata: Sequence[Path] = ()
+    on: Sequence[str] = ()
+    sweep: bool = True
+    seed: int = 0
+
+    @property
+    def labels(self) -> str | None:
+        """The column of the labels; None where treatments are looked for."""
+        at_treatments = self.level == "treatment"
+        return LABELS if self.label_column is None and at_treatments else self.label_column
 
 
 def run(options: EvaluateOptions, console: Console) -> dict[str, Any]:
@@ -58,26 +96,33 @@ def run(options: EvaluateOptions, console: Console) -> dict[str, Any]:
     Raises:
       UserError: A table, column or condition cannot be used.
     """
-    if options.sphere not in SPHERING:
-        raise UsageError(f"--sphere {options.sphere}: expected one of {', '.join(SPHERING)}")
-    if options.level not in LEVELS:
-        raise UsageError(f"--level {options.level}: expected one of {', '.join(LEVELS)}")
-    if not options.regularisation >= 0:
-        raise UsageError(f"--lambda {options.regularisation:g}: 0 or more expected")
-    table = read_profiles(options.tables, features_regex=options.features_regex)
-    for note in table.notes:
-        console.print(f"note: {note}", soft_wrap=True, highlight=False)
+    check_options(options)
+    joins = [read_join(path, on) for path, on in pair_joins(options.metadata, options.on)]
+    table = read_profiles(options.tables, features_regex=options.features_regex, joins=joins)
     result = evaluate_table(table, options)
+    for note in result["notes"]:
+        console.print(f"note: {note}", soft_wrap=True, highlight=False)
     if options.json_file:
         write_json(options.json_file, result)
-    console.print(_as_table(result))
-    console.print(
-        f"{result['n_features']} features, {result['n_profiles']} profiles, {result['n_controls']} "
-        f"controls; {result['how']['profiles']}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    console.print(scores_table(result))
+    if result["sweep"]:
+        console.print(sweep_table(result))
+    for line in summary_lines(result):
+        console.print(line, soft_wrap=True, highlight=False)
     return result
+
+
+def check_options(options: EvaluateOptions) -> None:
+    """Raises UsageError where options make no sense, before anything is read."""
+    lambdas = [options.regularisation]
+    check_correction(normalize=options.normalize, sphere=options.sphere, lambdas=lambdas)
+    if options.level not in LEVELS:
+        raise UsageError(f"--level {options.level}: expected one of {', '.join(LEVELS)}")
+    if options.ties not in get_args(TiePolicy):
+        expected = ", ".join(get_args(TiePolicy))
+        raise UsageError(f"--ties {options.ties}: expected one of {expected}")
+    if options.p_values < 0:
+        raise UsageError(f"--p-values {options.p_values}: a number of samples expected")
 
 
 def evaluate_table(table: ProfileTable, options: EvaluateOptions) -> dict[str, Any]:
@@ -89,207 +134,181 @@ def evaluate_table(table: ProfileTable, options: EvaluateOptions) -> dict[str, A
 
     Returns:
       `map`, `map_interpolated`, `folds_of_enrichment`, `precision_at_k`, `hits_top1pct`,
-      `n_queries` under the protocol `strict`, the same under `moshkov2024` at treatment level, and
-      `how` each was computed.
+      `n_queries` and more under the protocol `strict`, the same under `moshkov2024`, the `sweep`
+      over lambda, and `how` each was computed.
 
     Raises:
       UserError: As `run`.
     """
-    is_control = (
-        table.where(options.control) if options.control else np.zeros(len(table.features), bool)
-    )
-    treatments = table.column(options.treatment_column)
-    features, sphering = _sphered(table, is_control, options)
-    kept = ~is_control & (treatments != "")
-    if not kept.any():
-        raise UserError(f"every row is a control or has no {options.treatment_column}")
-    part = ProfileTable(features, table.names, table.metadata).take(kept)
-    n_controls = int(is_control.sum())
-    common = {
+    profiles, layout = prepared(table, options)
+    retrieved, sweep, features = _retrieved(profiles, layout, options)
+    strict = plain_scores(retrieved.scores["strict"])
+    how = {
+        "profiles": layout.how,
+        "features": table.taken,
+        "normalisation": _normalisation_in_words(options),
+        "sphering": sphering_in_words(profiles, options.sphere, options.regularisation),
+        **strict.pop("how"),
+    }
+    more = _more_scores(profiles, layout, features, retrieved, options, how)
+    others = {k: plain_scores(v) for k, v in retrieved.scores.items() if k != "strict"}
+    how |= {protocol: f"not computed: {why}" for protocol, why in retrieved.missing.items()}
+    return {
         "tables": [str(path) for path in options.tables],
         "level": options.level,
         "n_features": int(features.shape[1]),
-        "n_controls": n_controls,
+        "n_controls": int(profiles.controls.sum()),
+        "normalize": options.normalize,
         "sphere": options.sphere,
         "lambda": options.regularisation if options.sphere != "none" else None,
-    }
-    if options.level == "treatment":
-        scores, n_profiles, how = by_mechanism(part, options)
-    else:
-        scores, n_profiles, how = by_treatment(part, options)
-    strict = plain_scores(scores["strict"])
-    how = {"profiles": how, "sphering": sphering, **strict.pop("how")}
-    others = {name: plain_scores(found) for name, found in scores.items() if name != "strict"}
-    return {
-        **common,
-        "n_profiles": n_profiles,
+        "ties": options.ties,
+        "n_profiles": len(layout.treatment),
         "protocol": "strict",
         **strict,
+        **more,
+        "sweep": sweep,
+        "dropped_features": {why: list(names) for why, names in profiles.dropped.items()},
+        "notes": [*table.notes, *profiles.notes],
         "how": how,
         **others,
     }
 
 
-def _sphered(
-    table: ProfileTable, is_control: np.ndarray, options: EvaluateOptions
-) -> tuple[Float[np.ndarray, "n f"], str]:
-    """Features after sphering, and how that was done in words."""
-    method = SPHERING[options.sphere]
-    if method is None:
-        return table.features, "none"
-    if int(is_control.sum()) < 2:
-        raise UserError(
-            f"--sphere {options.sphere}: --control has to choose at least 2 rows, found "
-            f"{int(is_control.sum())}"
-        )
-    try:
-        spectrum = control_spectrum(table.features[is_control], method=method)
-        features = sphere(
-            table.features, spectrum, method=method, regularisation=options.regularisation
-        )
-    except ValueError as error:
-        raise UserError(f"--sphere {options.sphere}: {error}") from error
-    return features, (
-        f"{method} of all rows together, by the covariance of the {int(is_control.sum())} "
-        f"controls, lambda {options.regularisation:g} on its eigenvalues, float64"
-    )
-
-
-def by_mechanism(
-    part: ProfileTable, options: EvaluateOptions
-) -> tuple[dict[str, RetrievalScores], int, str]:
-    """Treatments that share a label find each other.
+def prepared(table: ProfileTable, options: EvaluateOptions) -> tuple[Corrected, Layout]:
+    """Profiles that are ready to be sphered and scored, and what each row belongs to.
 
     Args:
-      part: Rows of treatments, without controls.
-      options: Says the columns.
+      table: Profiles.
+      options: See `EvaluateOptions`.
 
     Returns:
-      Scores by protocol (`moshkov2024` is missing where a label is no regular expression, as the
-      notebooks need it), number of profiles, and how they were made.
+      The profiles, and their layout.
 
     Raises:
-      UserError: A treatment has two labels, or fewer than two have one.
+      UserError: A column or condition cannot be used, or nothing is left.
     """
-    treatments = part.column(options.treatment_column).tolist()
-    labels = part.column(options.label_column).tolist()
-    names, codes = group_codes(np.array(treatments))
-    wells, treatment_of_well = _well_means(part, codes)
-    profiles = group_mean(wells, treatment_of_well, n_groups=len(names))
-    label_of = np.full(len(names), "", dtype=object)
-    for name, code, label in zip(treatments, codes, labels, strict=True):
-        if label_of[code] not in ("", label) and label:
-            raise UserError(
-                f"{options.treatment_column} {name!r} has two values of {options.label_column}: "
-                f"{label_of[code]!r} and {label!r}"
-            )
-        label_of[code] = label_of[code] or label
-    labelled = np.array([bool(label) for label in label_of])
-    if labelled.sum() < 2:
-        raise UserError(f"fewer than two treatments have a {options.label_column}")
-    profiles, texts = profiles[labelled], list(label_of[labelled])
-    found = {"strict": evaluate_retrieval(profiles, shared_labels(texts), protocol="strict")}
-    with contextlib.suppress(ValueError):  # a label that is no regular expression
-        relation = moshkov2024_labels(texts)
-        found["moshkov2024"] = evaluate_retrieval(profiles, relation, protocol="moshkov2024")
-    how = (
-        f"rows of a well averaged, wells of a treatment averaged; controls and "
-        f"{int((~labelled).sum())} treatments without {options.label_column} left out; several "
-        "labels are separated by |"
+    table = table.with_column(options.treatment_column)
+    profiles = corrected(
+        table,
+        control_rows(table, options.control),
+        normalize=options.normalize,
+        fill=options.sphere != "none",
+        batch_column=options.batch_column,
     )
-    return found, len(texts), how
+    layout = lay_out(
+        profiles.table,
+        profiles.controls,
+        level=options.level,
+        treatment_column=options.treatment_column,
+        label_column=options.labels,
+    )
+    return profiles, layout
 
 
-def by_treatment(
-    part: ProfileTable, options: EvaluateOptions
-) -> tuple[dict[str, RetrievalScores], int, str]:
-    """Wells (or sites) of one treatment find each other; not those of the own well.
+def control_rows(table: ProfileTable, control: str | None) -> Bool[np.ndarray, " n"]:
+    """Which rows are controls; none without a condition, UserError where one matches no row."""
+    return np.zeros(len(table.features), bool) if control is None else table.matching(control)
+
+
+def lambdas_of(
+    sweep: Sequence[float | None], default: float, *, every: bool = True
+) -> list[float | None]:
+    """The regularisations to try: none, then descending.
 
     Args:
-      part: Rows of treatments, without controls.
-      options: Says the level and the columns.
+      sweep: Those asked for.
+      default: Always among them.
+      every: Or else the default alone.
 
     Returns:
-      As of `by_mechanism`; protocol `strict` alone.
+      Each once.
     """
-    codes = group_codes(part.column(options.treatment_column))[1]
-    well = group_codes(_well_keys(part))[1]
-    profiles = part.features
-    if options.level == "well":
-        profiles, codes = _well_means(part, codes)
-        well = np.arange(len(profiles))
-    found = evaluate_retrieval(
-        profiles,
-        same_group(codes),
-        level=options.level,
-        treatments=codes,
-        exclude=well[:, None],
+    if not every:
+        return [default]
+    return [None, *sorted({default, *(v for v in sweep if v is not None)}, reverse=True)]
+
+
+def _retrieved(
+    profiles: Corrected, layout: Layout, options: EvaluateOptions
+) -> tuple[Retrieval, list[dict[str, Any]], Float[np.ndarray, "n r"]]:
+    """Scores at the default lambda, those of the sweep, and the features at the default."""
+    if options.sphere == "none":
+        features = profiles.table.features
+        return profile_scores.retrieval(layout, features, ties=options.ties), [], features
+    sweep, at_default = [], None
+    lambdas = lambdas_of(LAMBDAS, options.regularisation, every=options.sweep)
+    for value, features in sphered_variants(profiles, options.sphere, lambdas):
+        found = profile_scores.retrieval(layout, features, ties=options.ties)
+        plain = {protocol: plain_scores(scores) for protocol, scores in found.scores.items()}
+        for scores in plain.values():
+            del scores["how"]
+        sweep.append({"lambda": value, **plain})
+        if value == options.regularisation:
+            at_default = found, features
+    assert at_default is not None  # the default is always among the lambdas
+    return at_default[0], sweep if options.sweep else [], at_default[1]
+
+
+def _more_scores(
+    profiles: Corrected,
+    layout: Layout,
+    features: Float[np.ndarray, "n r"],
+    retrieved: Retrieval,
+    options: EvaluateOptions,
+    how: dict[str, str],
+) -> dict[str, Any]:
+    """Neighbours, replicates and chance, with how each was computed put into `how`."""
+    found: dict[str, Any] = {}
+    compounds = options.compound_column or options.treatment_column
+    for key, with_batches in (("nsc_1nn", False), ("nscb_1nn", True)):
+        neighbour = profile_scores.other_compounds(
+            layout, profiles, features, compounds, other_batches=with_batches
+        )
+        found[key] = profile_scores.plain_neighbour(neighbour)
+        batch = f" and batch ({profiles.batch_column})" if with_batches else ""
+        how[key] = (
+            f"not computed: {neighbour}"
+            if isinstance(neighbour, str)
+            else f"share of profiles whose most similar one of another compound ({compounds})"
+            f"{batch} shares a label; accuracy_answerable counts those that such a one exists for"
+        )
+    replicates = lay_out(
+        profiles.table,
+        profiles.controls,
+        level="well",
+        treatment_column=options.treatment_column,
+        label_column=None,
     )
-    how = f"one profile a {options.level}; a query's own well is no candidate; controls left out"
-    return {"strict": found}, len(profiles), how
+    compared = profile_scores.reproducibility(replicates, features, seed=options.seed)
+    found["replicate_reproducibility"] = profile_scores.plain_reproducibility(compared)
+    how["replicate_reproducibility"] = (
+        f"not computed: {compared}"
+        if isinstance(compared, str)
+        else "share of treatments with 2 or more wells whose median correlation is above the 95th "
+        f"percentile of that of {profile_scores.N_NULL} random sets of wells of different "
+        "treatments"
+    )
+    if options.p_values:
+        chance = profile_scores.significance(
+            layout, retrieved.scores["strict"], size=options.p_values, seed=options.seed
+        )
+        for name in ("p", "q"):
+            values = getattr(chance, name)
+            found[f"{name}_values"] = {
+                treatment: plain_number(value)
+                for treatment, value in zip(chance.treatments, values, strict=True)
+            }
+        found["significant_share"] = plain_number(chance.share)
+        how["p_values"] = (
+            "chance that a random ranking has as high an average precision (>=): all outcomes "
+            f"counted where they are few, else {options.p_values} samples"
+        )
+        how["q_values"] = "false discovery rate, Benjamini-Hochberg over all treatments"
+        how["significant_share"] = f"q at most {profile_scores.Q_LIMIT}"
+    return found
 
 
-def _well_means(
-    part: ProfileTable, codes: np.ndarray
-) -> tuple[Float[np.ndarray, "w f"], np.ndarray]:
-    """Mean of the rows of every well, and the treatment of each."""
-    wells, well_of_row = group_codes(_well_keys(part))
-    treatment = np.full(len(wells), -1)
-    for row, (well, code) in enumerate(zip(well_of_row, codes, strict=True)):
-        if treatment[well] not in (-1, code):
-            raise UserError(f"row {row + 1}: well {wells[well]} has two treatments")
-        treatment[well] = code
-    return group_mean(part.features, well_of_row, n_groups=len(wells)), treatment
-
-
-def _well_keys(part: ProfileTable) -> np.ndarray:
-    """Plate and well of every row; rows of their own where the table has no such columns."""
-    names = ("Metadata_Plate", "Metadata_Well")
-    if not all(name in part.metadata.columns for name in names):
-        return np.array([f"row {i}" for i in range(len(part.features))])
-    plate, well = (part.column(name) for name in names)
-    return np.array([f"{p}/{w}" for p, w in zip(plate, well, strict=True)])
-
-
-def plain_scores(scores: RetrievalScores) -> dict[str, Any]:
-    """Numbers as JSON has them; undefined ones are null."""
-
-    def number(value: float) -> float | None:
-        return None if not np.isfinite(value) else float(value)
-
-    return {
-        "map": number(scores.map),
-        "map_interpolated": number(scores.map_interpolated),
-        "folds_of_enrichment": number(scores.folds_of_enrichment),
-        "folds_of_enrichment_median": number(scores.folds_median),
-        "log_odds": number(scores.log_odds),
-        "infinite_share": number(scores.infinite_share),
-        "precision_at_k": {str(k): number(v) for k, v in scores.precision_at_k.items()},
-        "hits_top1pct": scores.hits_top1pct,
-        "n_treatments": scores.n_treatments,
-        "n_queries": dict(scores.n_queries),
-        "how": dict(scores.definitions),
-    }
-
-
-def _as_table(result: Mapping[str, Any]) -> Table:
-    """The scores for the terminal, one column a protocol."""
-    protocols = {"strict": result} | {k: result[k] for k in ("moshkov2024",) if k in result}
-    table = Table(title=f"level {result['level']}, sphering {result['sphere']}", box=None)
-    table.add_column("score")
-    for name in protocols:
-        table.add_column(name, justify="right")
-    rows = ("map", "map_interpolated", "folds_of_enrichment", "folds_of_enrichment_median")
-    for name in rows:
-        table.add_row(name, *(_shown(found[name]) for found in protocols.values()))
-    for k in result["precision_at_k"]:
-        values = (found["precision_at_k"].get(k) for found in protocols.values())
-        table.add_row(f"precision at {k}", *map(_shown, values))
-    hits = (f"{found['hits_top1pct']} of {found['n_treatments']}" for found in protocols.values())
-    table.add_row("hits in top 1 %", *hits)
-    table.add_row("queries (map)", *(str(f["n_queries"]["map"]) for f in protocols.values()))
-    return table
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _normalisation_in_words(options: EvaluateOptions) -> str:
+    if options.normalize == "none":
+        return "none"
+    return f"{options.normalize} of every feature, by the controls of each plate"

@@ -134,7 +134,7 @@ def _reason(report: QualityReport, well: int, names: Sequence[str]) -> str:
     return f"component {component + 1}: {leading}"
 
 
-def _finite_columns(values: Float[np.ndarray, "w f"]) -> Float[np.ndarray, "w f"]:
+def _finite_columns(values: Float[np.ndarray, "w f"]) -> Float[np.ndarray, "w g"]:
     """Leaves out features that a well has not which has others."""
     finite = np.isfinite(values)
     return values[:, finite[finite.any(1)].all(0)]

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from cellml import __version__
-from cellml.commands.profile_evaluate import SPHERING, EvaluateOptions
+from cellml.commands.profile_corrected import check_correction
+from cellml.commands.profile_evaluate import LABELS, EvaluateOptions, check_options
 from cellml.commands.profile_report_inputs import (
     OUTPUTS,
     TRUTH,
@@ -21,6 +22,7 @@ from cellml.commands.profile_report_inputs import (
 )
 from cellml.commands.profile_report_scores import result_numbers, score_experiment
 from cellml.data.painting_project import CONFIG, open_project
+from cellml.data.profile_joins import pair_joins, read_join
 from cellml.data.profile_tables import read_profiles
 from cellml.data.writers import write_json
 from cellml.errors import UsageError
@@ -42,14 +44,19 @@ class ReportOptions:
       tables: Without a project: `NAME=FILE` or `FILE`, one row a well; files of one name belong
         together.
       label_column: Mechanism of a treatment, several joined by |.
-      treatment_column: Treatment.
+      treatment_column: Treatment; several columns are joined by @.
       control: Condition for control rows; by default those of the project's control_value. Without
         any, nothing is sphered.
-      features_regex: Features; all numeric columns that are no metadata, if None.
-      sphere: A key of `profile_evaluate.SPHERING`.
+      features_regex: As in `cellml.data.profile_tables.read_profiles`.
+      sphere: A key of `cellml.commands.profile_corrected.SPHERING`.
       regularisation: The default lambda, fixed beforehand.
       sweep: Lambdas to try beside it; None is no sphering.
       batch_column: Batch of a well; Metadata_Batch, or else the plate, if None.
+      compound_column: Compound of a well; the treatment, if None.
+      normalize: As in `EvaluateOptions`.
+      ties: Likewise.
+      metadata: Likewise.
+      on: Likewise.
       truth: CSV of true strengths (treatment, strength); the project's truth.csv, if None.
       out: Folder to write into; `outputs/report` of the project, if None.
       umap: Whether to draw UMAP.
@@ -59,7 +66,7 @@ class ReportOptions:
     project: Path | None = None
     experiments: Sequence[str] = ()
     tables: Sequence[str] = ()
-    label_column: str = "Metadata_moa"
+    label_column: str = LABELS
     treatment_column: str = "Metadata_treatment"
     control: str | None = None
     features_regex: str | None = None
@@ -67,6 +74,11 @@ class ReportOptions:
     regularisation: float = 1e-2
     sweep: Sequence[float | None] = LAMBDAS
     batch_column: str | None = None
+    compound_column: str | None = None
+    normalize: str = "none"
+    ties: str = "threshold"
+    metadata: Sequence[Path] = ()
+    on: Sequence[str] = ()
     truth: Path | None = None
     out: Path | None = None
     umap: bool = True
@@ -87,8 +99,10 @@ def run(options: ReportOptions, console: Console) -> dict[str, Any]:
       UserError: An option, table, column or condition cannot be used.
     """
     _check(options)
+    asked_for = options.control is not None
     if options.control is None and options.project is not None:
         options = dataclasses.replace(options, control=control_of(options))
+    joins = [read_join(path, on) for path, on in pair_joins(options.metadata, options.on)]
     sources = _sources(options)
     folder = options.out or (options.project or Path()) / OUTPUTS / REPORT
     truth_file = options.truth
@@ -97,18 +111,16 @@ def run(options: ReportOptions, console: Console) -> dict[str, Any]:
     truth = read_truth(truth_file) if truth_file else None
     results = []
     for source in sources:
-        table = read_profiles(source.files, features_regex=options.features_regex)
+        table = read_profiles(source.files, features_regex=options.features_regex, joins=joins)
         console.print(f"{source.name}: {len(table.features)} wells", highlight=False)
-        evaluate = EvaluateOptions(
-            [str(path) for path in source.files], options.label_column, options.treatment_column,
-            options.control, options.features_regex, options.sphere, options.regularisation,
-        )  # fmt: skip
+        if asked_for and options.control is not None:
+            table.with_column(options.treatment_column).matching(options.control)
+        evaluate = _evaluation(options, source)
         result = score_experiment(
             source.name,
             table,
             evaluate,
             lambdas=tuple(options.sweep),
-            batch_column=options.batch_column,
             truth=truth,
             training=read_training(source.model) if source.model else None,
             umap=options.umap,
@@ -139,19 +151,41 @@ def control_of(options: ReportOptions) -> str | None:
     value = open_project(options.project).settings("read")["dataset.metadata.control_value"]
     values = value if isinstance(value, list) else [] if value is None else [value]
     column = options.treatment_column
-    return " or ".join(f"{column} == {str(name)!r}" for name in values) or None
+    return " or ".join(f"`{column}` == {_quoted(str(name))}" for name in values) or None
 
 
 def _check(options: ReportOptions) -> None:
-    if options.sphere not in SPHERING:
-        raise UsageError(f"--sphere {options.sphere}: expected one of {', '.join(SPHERING)}")
-    for value in (options.regularisation, *options.sweep):
-        if value is not None and not value >= 0:
-            raise UsageError(f"lambda {value:g}: 0 or more expected")
+    lambdas = (options.regularisation, *options.sweep)
+    check_correction(normalize=options.normalize, sphere=options.sphere, lambdas=lambdas)
+    check_options(EvaluateOptions((), ties=options.ties))
     if options.project and options.tables:
         raise UsageError("a project or tables of profiles are needed, not both")
     if not options.project and not options.out:
         raise UsageError("--out is needed where there is no project")
+
+
+def _evaluation(options: ReportOptions, source: Source) -> EvaluateOptions:
+    """What `evaluate` would be asked for the same scores."""
+    return EvaluateOptions(
+        [str(path) for path in source.files],
+        label_column=options.label_column,
+        treatment_column=options.treatment_column,
+        control=options.control,
+        features_regex=options.features_regex,
+        sphere=options.sphere,
+        regularisation=options.regularisation,
+        normalize=options.normalize,
+        ties=options.ties,
+        batch_column=options.batch_column,
+        compound_column=options.compound_column,
+        seed=options.seed,
+    )
+
+
+def _quoted(text: str) -> str:
+    """A text as a condition has it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _sources(options: ReportOptions) -> list[Source]:
@@ -168,6 +202,7 @@ def _facts(options: ReportOptions, sources: Sequence[Source], truth: Path | None
         "mechanism": options.label_column,
         "treatment": options.treatment_column,
         "controls": options.control or "none given",
+        "normalisation": options.normalize,
         "sphering": f"{options.sphere}, default lambda {options.regularisation:g}, tried: "
         + ", ".join(shown_lambda(value) for value in options.sweep),
         "seed of UMAP": str(options.seed),

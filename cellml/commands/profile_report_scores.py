@@ -1,21 +1,21 @@
 """Numbers of one experiment for `cellml profile report`: sweep, neighbours, maps, strengths."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float
 from scipy import stats
 
-from cellml.commands import profile_evaluate
-from cellml.commands.profile_evaluate import SPHERING, EvaluateOptions
+from cellml.commands import profile_scores
+from cellml.commands.profile_corrected import PLATE, Corrected, corrected, sphered_variants
+from cellml.commands.profile_evaluate import LABELS, EvaluateOptions, lambdas_of
+from cellml.commands.profile_layout import Layout, lay_out
 from cellml.data.profile_tables import ProfileTable
 from cellml.errors import UserError
 from cellml.metrics.neighbours import nearest_neighbours
 from cellml.metrics.relations import shared_labels
 from cellml.profiling.aggregate import group_codes
-from cellml.profiling.sphering import sphere_sweep
 from cellml.profiling.strength import treatment_strength
 from cellml.report.embeddings import (
     UMAP_AT_LEAST,
@@ -33,10 +33,6 @@ from cellml.report.profiling_results import (
     WellMaps,
 )
 
-BATCHES = ("Metadata_Batch", "Metadata_batch", "Metadata_Plate")
-"""Columns that are taken for the batch, the first that there is."""
-PLATE = "Metadata_Plate"
-
 
 def score_experiment(
     name: str,
@@ -44,7 +40,6 @@ def score_experiment(
     options: EvaluateOptions,
     *,
     lambdas: tuple[float | None, ...],
-    batch_column: str | None = None,
     truth: Mapping[str, float] | None = None,
     training: TrainingCurve | None = None,
     umap: bool = True,
@@ -56,9 +51,8 @@ def score_experiment(
     Args:
       name: Of the experiment.
       table: One row a well.
-      options: Columns, control expression, sphering and its default lambda.
+      options: Columns, control condition (which may match no row), sphering and its default lambda.
       lambdas: Regularisations to try; None and the default are always among them.
-      batch_column: The batch of a well; None takes the first of `BATCHES` that there is.
       truth: True strength by treatment.
       training: Passed on.
       umap: Whether to draw maps of UMAP, which takes a while.
@@ -72,12 +66,27 @@ def score_experiment(
       UserError: A column or condition cannot be used; the message names the experiment.
     """
     try:
-        controls = control_rows(table, options)
-        batches = _batches(table, batch_column)
-        notes = list(table.notes)
-        if not _spherable(options, controls, notes):
-            lambdas = ()
-        settings, replicates, sphered = _sweep(table, controls, batches, options, lambdas)
+        table = table.with_column(options.treatment_column)
+        none = np.zeros(len(table.features), bool)
+        controls = none if options.control is None else table.where(options.control)
+        profiles = corrected(
+            table,
+            controls,
+            normalize=options.normalize,
+            fill=True,
+            batch_column=options.batch_column,
+        )
+        table, controls, batches = profiles.table, profiles.controls, profiles.batches
+        notes = [*table.notes, *profiles.notes]
+        tried = lambdas if _spherable(options, controls, notes) else None
+        layout = lay_out(
+            table,
+            controls,
+            level="treatment",
+            treatment_column=options.treatment_column,
+            label_column=_label_column(options),
+        )
+        settings, replicates, sphered = _sweep(profiles, layout, options, tried)
         strengths = _strengths(table, sphered, controls, options, truth, notes)
         maps = _maps(
             table, sphered, controls, batches, options,
@@ -95,7 +104,7 @@ def score_experiment(
         n_batches=counts.size,
         settings=settings,
         default=options.regularisation,
-        chance_map=chance_map(_labels_of_treatments(table, controls, options)),
+        chance_map=chance_map(list(layout.labels or ())),
         chance_batch=float((counts * (counts - 1)).sum() / (n * (n - 1))) if n > 1 else np.nan,
         replicates=replicates,
         maps=maps,
@@ -103,13 +112,6 @@ def score_experiment(
         training=training,
         notes=notes,
     )
-
-
-def control_rows(table: ProfileTable, options: EvaluateOptions) -> Bool[np.ndarray, " n"]:
-    """Which wells are controls; none without a condition."""
-    if options.control is None:
-        return np.zeros(len(table.features), bool)
-    return table.where(options.control)
 
 
 def chance_map(labels: list[str]) -> float:
@@ -136,10 +138,7 @@ def chance_map(labels: list[str]) -> float:
 
 def result_numbers(result: ExperimentResult) -> dict[str, Any]:
     """The numbers of an experiment as JSON has them."""
-    plain = profile_evaluate.plain_scores
-
-    def number(value: float) -> float | None:
-        return float(value) if np.isfinite(value) else None
+    plain, number = profile_scores.plain_scores, profile_scores.plain_number
 
     return {
         "n_wells": result.n_wells,
@@ -154,7 +153,16 @@ def result_numbers(result: ExperimentResult) -> dict[str, Any]:
             for s in result.settings
         ],
         "replicates": [
-            {"lambda": r.regularisation, "same_batch": number(r.same_batch), **plain(r.scores)}
+            {
+                "lambda": r.regularisation,
+                "same_batch": number(r.same_batch),
+                "nsc_1nn": None if r.nsc is None else number(r.nsc.accuracy),
+                "nscb_1nn": None if r.nscb is None else number(r.nscb.accuracy),
+                "replicate_reproducibility": None
+                if r.reproducible is None
+                else number(r.reproducible.share),
+                **plain(r.scores),
+            }
             for r in result.replicates
         ],
         "strengths": [
@@ -187,39 +195,63 @@ def _spherable(options: EvaluateOptions, controls: np.ndarray, notes: list[str])
 
 
 def _sweep(
-    table: ProfileTable,
-    controls: np.ndarray,
-    batches: np.ndarray,
+    profiles: Corrected,
+    layout: Layout,
     options: EvaluateOptions,
-    lambdas: tuple[float | None, ...],
+    lambdas: tuple[float | None, ...] | None,
 ) -> tuple[list[Setting], list[Replicates], Float[np.ndarray, "n r"] | None]:
     """Scores at every lambda, replicates at two of them, and the profiles at the default one."""
-    kept = ~controls & (table.column(options.treatment_column) != "")
-    if not kept.any():
-        raise UserError(f"every row is a control or has no {options.treatment_column}")
     default = options.regularisation
     # The profiles are made one by one: memory does not grow with the sweep.
-    variants = iter([(None, table.features)])
-    if lambdas:
-        order: list[float | None] = [None]
-        order += sorted({default, *(v for v in lambdas if v is not None)}, reverse=True)
-        method = SPHERING[options.sphere]
-        assert method is not None
-        variants = sphere_sweep(table.features, table.features[controls], order, method=method)
-    wells = replace(options, level="well")
+    variants = iter([(None, profiles.table.features)])
+    if lambdas is not None:
+        variants = sphered_variants(profiles, options.sphere, lambdas_of(lambdas, default))
+    wells = lay_out(
+        profiles.table,
+        profiles.controls,
+        level="well",
+        treatment_column=options.treatment_column,
+        label_column=None,
+    )
     settings, replicates, sphered = [], [], None
     for regularisation, features in variants:
-        part = ProfileTable(features, table.names, table.metadata).take(kept)
-        scores = profile_evaluate.by_mechanism(part, options)[0]
-        settings.append(Setting(regularisation, scores))
+        scores = profile_scores.retrieval(layout, features, ties=options.ties)
+        settings.append(Setting(regularisation, scores.scores))
         if regularisation in (None, default):
-            found = profile_evaluate.by_treatment(part, wells)[0]["strict"]
-            nearest = nearest_neighbours(features).nearest
-            same = float((batches[nearest] == batches).mean())
-            replicates.append(Replicates(regularisation, found, same))
+            compared = _replicates(profiles, layout, wells, options, features)
+            replicates.append(compared._replace(regularisation=regularisation))
         if regularisation == default:
             sphered = features
     return settings, replicates, sphered
+
+
+def _replicates(
+    profiles: Corrected,
+    layout: Layout,
+    wells: Layout,
+    options: EvaluateOptions,
+    features: Float[np.ndarray, "n r"],
+) -> Replicates:
+    """What wells say of each other, and treatments of other compounds and batches."""
+    compounds = options.compound_column or options.treatment_column
+    nearest = nearest_neighbours(features).nearest
+    batches = profiles.batches
+    there = nearest >= 0
+    neighbours = []
+    for with_batches in (False, True):
+        found = profile_scores.other_compounds(
+            layout, profiles, features, compounds, other_batches=with_batches
+        )
+        neighbours.append(None if isinstance(found, str) else found.accuracy)
+    reproducible = profile_scores.reproducibility(wells, features, seed=options.seed)
+    return Replicates(
+        regularisation=None,
+        scores=profile_scores.retrieval(wells, features, ties=options.ties).scores["strict"],
+        same_batch=float((batches[nearest[there]] == batches[there]).mean()),
+        nsc=neighbours[0],
+        nscb=neighbours[1],
+        reproducible=None if isinstance(reproducible, str) else reproducible,
+    )
 
 
 def _maps(
@@ -238,7 +270,7 @@ def _maps(
     rows = np.arange(n)
     if n > wells_max:
         rows = np.sort(np.random.default_rng(seed).choice(n, wells_max, replace=False))
-    mechanisms = np.where(controls, CONTROL, table.column(options.label_column))
+    mechanisms = np.where(controls, CONTROL, table.column(_label_column(options)))
     stages = [table.features[rows]] + ([] if sphered is None else [sphered[rows]])
     maps = {}
     if umap and not umap_installed():
@@ -290,7 +322,7 @@ def _strength(
         plates = group_codes(table.column(PLATE))[1]
     found = treatment_strength(features, plates, np.where(treatments == "", -1, codes), controls)
     listed = tuple(str(names[code]) for code in found.treatment)
-    labels = table.column(options.label_column)
+    labels = table.column(_label_column(options))
     label = dict(zip(treatments[~controls], labels[~controls], strict=True))
     known, correlation = None, None
     if truth is not None:
@@ -304,24 +336,5 @@ def _strength(
     return StrengthRanking(space, listed, found.mean, found.total, mechanisms, known, correlation)
 
 
-def _batches(table: ProfileTable, column: str | None) -> Shaped[np.ndarray, " n"]:
-    if column is None:
-        there = [name for name in BATCHES if name in table.metadata.columns]
-        if not there:
-            return np.full(len(table.features), "all")
-        column = there[0]
-    return table.column(column)
-
-
-def _labels_of_treatments(
-    table: ProfileTable, controls: np.ndarray, options: EvaluateOptions
-) -> list[str]:
-    treatments, labels = (
-        table.column(name)[~controls].tolist()
-        for name in (options.treatment_column, options.label_column)
-    )
-    label_of: dict[str, str] = {}
-    for treatment, label in zip(treatments, labels, strict=True):
-        if treatment:
-            label_of[treatment] = label_of.get(treatment) or label
-    return list(label_of.values())
+def _label_column(options: EvaluateOptions) -> str:
+    return options.label_column or LABELS

@@ -64,7 +64,7 @@ class TableSource:
         self._digests = [_digest(table.path) for table in self._tables]
         counts, n_rows = np.zeros(len(joins), np.int64), 0
         for number, table in enumerate(self._tables):
-            for piece in read_pieces(table, ()):
+            for piece in read_pieces(table, (), piece_rows=piece_rows):
                 metadata, found = join_all(piece.metadata, self._joins)
                 counts, n_rows = counts + np.array(found, np.int64), n_rows + len(metadata)
                 self._find_plates(number, piece.first, metadata)

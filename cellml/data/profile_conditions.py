@@ -216,7 +216,7 @@ def _tokens(expression: str) -> list[tuple[str, str]]:
             hint = " (compare with ==)" if rest.startswith("=") else ""
             if found and found[-1][0] == "name" and not hint:
                 hint = " (put a name with other signs than letters, digits, _ and . in backticks)"
-            raise ConditionError(f"{rest!r} cannot be read{hint}")
+            raise ConditionError(f"{rest!r} was not expected{hint}")
         kind = str(match.lastgroup)
         found.append((kind, match[kind]))
         at = match.end()

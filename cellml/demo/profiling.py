@@ -79,15 +79,16 @@ def _make_profiles(folder: Path, design: ScreenDesign) -> CellStore:
 def _score(folder: Path) -> ExperimentResult:
     wells = folder / "outputs" / FEATURES / "profiles" / "well.parquet"
     options = EvaluateOptions(
-        [str(wells)], "Metadata_moa", "Metadata_treatment", f"Metadata_treatment == '{CONTROL}'",
-        None, "zca", 1e-2,
-    )  # fmt: skip
+        [str(wells)],
+        control=f"Metadata_treatment == '{CONTROL}'",
+        sphere="zca",
+        batch_column="Metadata_batch",
+    )
     return score_experiment(
         FEATURES,
         read_profiles([wells], features_regex=None),
         options,
         lambdas=LAMBDAS,
-        batch_column="Metadata_batch",
         truth=read_truth(folder / "inputs" / "metadata" / "truth.csv"),
         training=None,
         umap=False,

@@ -16,7 +16,9 @@ from cellml.metrics.retrieval import (
     allowed_candidates,
     blocks_of,
     check_masks,
+    list_width,
     prepare_gallery,
+    right_lists,
 )
 
 
@@ -102,6 +104,29 @@ def neighbour_accuracy(neighbours: Neighbours, relation: Relation) -> NeighbourA
     shared = relation.wanted[query].multiply(relation.offered[nearest]).sum(1)
     right = int((np.asarray(shared).ravel() > 0).sum())
     return NeighbourAccuracy(right / query.size if query.size else np.nan, right, int(query.size))
+
+
+def n_answerable(
+    relation: Relation, *, exclude: Integer[np.ndarray, "n g"] | None = None, block: int = BLOCK
+) -> int:
+    """Counts the queries that have a right candidate at all.
+
+    The others can only be missed: Ando et al. leave mechanisms of one batch out of NSCB.
+
+    Args:
+      relation: Right answers.
+      exclude: As in `nearest_neighbours`.
+      block: Queries at a time.
+
+    Returns:
+      Number of queries.
+    """
+    rows, is_candidate, codes = check_masks(relation.n_profiles, None, None, exclude)
+    width, count = list_width(relation, rows), 0
+    for some, n_valid in blocks_of(rows, block):
+        right = right_lists(relation, some, is_candidate, codes, width=width)
+        count += int((right[:n_valid] >= 0).any(1).sum())
+    return count
 
 
 @partial(jax.jit)

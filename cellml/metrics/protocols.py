@@ -59,6 +59,7 @@ class RetrievalScores(NamedTuple):
       recall: Recalls of `precision`.
       precision: Mean interpolated precision-recall curve.
       definitions: How each score was computed, in words.
+      queries: What they were computed from.
     """
 
     protocol: str
@@ -76,6 +77,7 @@ class RetrievalScores(NamedTuple):
     recall: np.ndarray
     precision: np.ndarray
     definitions: dict[str, str]
+    queries: QueryScores
 
 
 def evaluate_retrieval(
@@ -158,6 +160,7 @@ def evaluate_retrieval(
         recall=scores.recall,
         precision=scores.precision,
         definitions=_definitions(protocol, level, ties),
+        queries=scores,
     )
 
 

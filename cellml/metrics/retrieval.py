@@ -104,7 +104,7 @@ def score_queries(
     if relation.n_profiles != n:
         raise ValueError(f"relation is of {relation.n_profiles} profiles, found {n}")
     rows, is_candidate, codes = check_masks(n, queries, candidates, exclude)
-    width = _list_width(relation, rows)
+    width = list_width(relation, rows)
     score = partial(
         _score_block,
         ks=tuple(ks),
@@ -260,8 +260,8 @@ def allowed_candidates(
     return allowed
 
 
-def _list_width(relation: Relation, rows: np.ndarray) -> int:
-    """A power of two, so that few sizes are compiled."""
+def list_width(relation: Relation, rows: np.ndarray) -> int:
+    """Length of `right_lists` of these queries: a power of two, so that few sizes are compiled."""
     most = int(relation.at_most()[rows].max(initial=1))
     return 1 << max(2, min(most, relation.n_profiles) - 1).bit_length()
 

@@ -74,6 +74,7 @@ def fit_correction(
     regularisation: float = 1e-2,
     batches: Shaped[np.ndarray, " w"] | None = None,
     max_missing: float | None = None,
+    fill: bool = False,
 ) -> Correction:
     """Fits the steps on the profiles of wells.
 
@@ -92,6 +93,7 @@ def fit_correction(
       batches: Batch of each well, for `TVN`.
       max_missing: Features that more than this share of the wells lack are dropped; None is
         `MAX_MISSING` before sphering, and else no limit.
+      fill: Fill in missing numbers also without sphering, which needs it.
 
     Returns:
       What `correct` needs.
@@ -130,11 +132,12 @@ def fit_correction(
     if not keep.any():
         raise ValueError(f"no feature is left of {len(names)}")
     values, kept = values[:, keep], _named(names, keep)
-    fill, spectrum, fitted_tvn, n_filled = None, None, None, 0
-    if sphering is not None:
-        fill = _fill(values, plate, controls, plate_codes.size)
+    filled, spectrum, fitted_tvn, n_filled = None, None, None, 0
+    if sphering is not None or fill:
+        filled = _fill(values, plate, controls, plate_codes.size)
         n_filled = int(np.isnan(values).sum())
-        values = np.where(np.isnan(values), fill[plate], values)
+        values = np.where(np.isnan(values), filled[plate], values)
+    if sphering is not None:
         if sphering == TVN:
             if batches is None:
                 raise ValueError("TVN needs the batch of every well")
@@ -150,7 +153,7 @@ def fit_correction(
         centre=fitted.centre[:, keep],
         scale=fitted.scale[:, keep],
         keep=keep,
-        fill=fill,
+        fill=filled,
         spectrum=spectrum,
         tvn=fitted_tvn,
         method=sphering or "none",

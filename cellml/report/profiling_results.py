@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from cellml.metrics.neighbours import NeighbourAccuracy
 from cellml.metrics.protocols import RetrievalScores
+from cellml.metrics.replicates import Reproducibility
 from cellml.metrics.sweep import SweepRow, best_of
 from cellml.report.embeddings import Embedding
 
@@ -94,11 +96,17 @@ class Replicates(NamedTuple):
       scores: At level "well".
       same_batch: Share of all wells, controls included, whose most similar other well is of the
         same batch.
+      nsc: Whether the most similar treatment of another compound shares a label; None without.
+      nscb: The same of another compound and batch, one profile a treatment and batch.
+      reproducible: Replicates against chance; None where no treatment has any.
     """
 
     regularisation: float | None
     scores: RetrievalScores
     same_batch: float
+    nsc: NeighbourAccuracy | None = None
+    nscb: NeighbourAccuracy | None = None
+    reproducible: Reproducibility | None = None
 
 
 @dataclass(frozen=True)

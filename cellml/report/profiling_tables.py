@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cellml.metrics.neighbours import NeighbourAccuracy
 from cellml.metrics.protocols import RetrievalScores
+from cellml.metrics.replicates import Reproducibility
 from cellml.report.html import Table
 from cellml.report.profiling_results import ExperimentResult, shown_lambda
 
@@ -86,6 +88,9 @@ def replicates(results: Sequence[ExperimentResult]) -> Table:
             number(found.same_batch),
             number(result.chance_batch),
             str(result.n_batches),
+            _reproducible(found.reproducible),
+            _right(found.nsc),
+            _right(found.nscb),
         ]
         for result in results
         for found in result.replicates
@@ -93,12 +98,15 @@ def replicates(results: Sequence[ExperimentResult]) -> Table:
     return Table(
         [
             "features", "lambda", "mAP of replicates", "hits in top 1 %", "neighbour of same batch",
-            "by chance", "batches",
+            "by chance", "batches", "reproducible", "other compound", "and batch",
         ],
         rows,
         "Hits: treatments whose wells on average have a replicate among the most similar 1 %. "
         "Neighbour of same batch: share of all wells, controls included, whose most similar well "
-        "is of their own batch; near chance means that batches are mixed.",
+        "is of their own batch; near chance means that batches are mixed. Reproducible: treatments "
+        "whose wells correlate more (median) than 95 % of random sets of wells of different "
+        "treatments. Other compound, and batch: treatments whose most similar one of another "
+        "compound (and batch) shares a mechanism.",
     )  # fmt: skip
 
 
@@ -185,6 +193,14 @@ def _cells(scores: RetrievalScores) -> list[str]:
         f"{scores.hits_top1pct} of {scores.n_treatments}",
         str(scores.n_queries["map"]),
     ]
+
+
+def _right(found: NeighbourAccuracy | None) -> str:
+    return "-" if found is None else f"{found.n_right} of {found.n_queries}"
+
+
+def _reproducible(found: Reproducibility | None) -> str:
+    return "-" if found is None else f"{int(found.reproducible.sum())} of {found.group.size}"
 
 
 def _protocols(results: Sequence[ExperimentResult]) -> list[str]:

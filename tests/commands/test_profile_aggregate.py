@@ -249,7 +249,7 @@ def test_a_feature_without_numbers_and_infinite_ones(tmp_path: Path) -> None:
         ({"experiment": "a/b"}, UsageError, "name of a folder"),
         ({"normalize": "standardize"}, UserError, "no --control given: no well is a control"),
         ({"sphere": "zca", "control": "Metadata_mao == 'x'"}, UserError, "cannot be read"),
-        ({"sphere": "zca", "control": "Metadata_moa == 'x'"}, UserError, "no well is a control"),
+        ({"sphere": "zca", "control": "Metadata_moa == 'x'"}, UserError, "no row matches"),
         ({"min_cells": 99}, UserError, "no site has 99 cells"),
         (
             {"normalize": "standardize", "control": 'Metadata_Plate == "007"'},

@@ -119,7 +119,8 @@ def test_rules_take_their_settings():
     values[:, 5] = np.where(np.arange(24) % 2, 30.0, -30.0)
     fitted = fit_correction(
         values, NAMES, plates=plates, controls=controls, rules=("noise_removal", "blocklist"),
-        blocklist=["a"], groups=np.arange(24) // 6, rule_options={"noise_removal": {"max_sd": 20}},
+        blocklist=["a"], groups=np.arange(24) // 6,
+        rule_options={"noise_removal": {"max_sd": 20.0}},
     )  # fmt: skip
     assert fitted.dropped == {"noise_removal": ("f",), "blocklist": ("a",)}
 
