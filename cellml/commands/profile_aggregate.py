@@ -113,7 +113,7 @@ class AggregateOptions:
 
 
 def run(options: AggregateOptions, console: Console) -> int:
-    """Writes site.parquet, well.parquet, treatment.parquet, quality.csv and strengths.csv.
+    """Writes site, well and treatment.parquet, quality.csv, plates.csv and strengths.csv.
 
     Args:
       options: See `AggregateOptions`.
@@ -183,7 +183,7 @@ def _aggregate(
     corrected = correct_rows(wells, correction)
     _write_sites(out, source.plates, correction, options)
     _write_wells(out, corrected, there, correction.fitted.names)
-    outliers, no_quality = write_quality(
+    outliers, of_quality = write_quality(
         out / "quality.csv",
         corrected,
         correction.fitted.names,
@@ -193,7 +193,7 @@ def _aggregate(
     )
     treatments, no_strengths = write_strengths(out / "strengths.csv", corrected, is_control)
     write_json(out / "aggregate.json", _facts(source, correction, options, wells, is_control))
-    for note in filter(None, (no_quality, no_strengths)):
+    for note in filter(None, (*of_quality, no_strengths)):
         say(console, f"note: {note}")
     say(
         console,

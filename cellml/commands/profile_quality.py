@@ -13,10 +13,15 @@ from cellml.data.painting_project import IMAGES, Project
 from cellml.data.profile_files import COUNT, ProfileRows
 from cellml.data.text_tables import write_csv
 from cellml.profiling.aggregate import group_codes
-from cellml.profiling.quality import QualityReport, quality_report
+from cellml.profiling.correct import MAX_MISSING
+from cellml.profiling.normalize import quantile
+from cellml.profiling.quality import PlateQuality, QualityReport, plate_quality, quality_report
 from cellml.profiling.strength import treatment_strength
 
 QUALITY_COLUMNS = (*KEY_COLUMNS, TREATMENT, COUNT, "distance", "limit", "reason")
+PLATE_COLUMNS = (KEY_COLUMNS[0], "n_wells", "n_empty", "n_outliers", "median_distance")
+FAILED = 0.25
+"""A plate with a larger share of outliers is named: it may have failed as a whole."""
 STRENGTH_COLUMNS = (TREATMENT, "rank", "strength_sum", "strength_mean", "n_wells")
 
 
@@ -28,11 +33,12 @@ def write_quality(
     min_cells: int,
     project: Project | None,
     false_alarms: float,
-) -> tuple[int, str]:
-    """Lists the wells that lie apart, the farthest first, with their images.
+) -> tuple[int, list[str]]:
+    """Lists the wells that lie apart, the farthest first, with their images; and counts by plate.
 
     Args:
-      path: CSV; a line a field of such a well, or a line a well where no project is known.
+      path: CSV; a line a field of such a well, or a line a well where no project is known. Counts
+        go into plates.csv beside it.
       wells: All wells, those without cells too; corrected.
       names: Of the features.
       min_cells: What a site needed to count.
@@ -40,27 +46,31 @@ def write_quality(
       false_alarms: As in `quality_report`.
 
     Returns:
-      Number of wells listed; and why nothing could be said of the others, if so.
+      Number of wells listed; and notes: why nothing could be said of the others, plates of which
+      many wells lie apart.
     """
     there = np.isfinite(wells.values).any(1)
     lines = [
         _Outlier(row, float("inf"), f"no site with {min_cells} cells or more")
         for row in np.flatnonzero(~there).tolist()
     ]
-    note, limit = "", float("nan")
+    notes, limit = [], float("nan")
     rows = np.flatnonzero(there)
+    by_plate = None
     try:
-        values = wells.values[rows]
-        complete = np.isfinite(values).mean(0) >= 0.95
-        report = quality_report(values[:, complete], false_alarms=false_alarms)
+        values, complete = _measured(wells.values[rows])
+        report = quality_report(values, false_alarms=false_alarms)
         limit = report.limit
+        plates = np.array([wells.metadata[KEY_COLUMNS[0]][i] for i in rows.tolist()], dtype=str)
+        by_plate = plate_quality(report, group_codes(plates)[1])
         kept = [name for name, good in zip(names, complete, strict=True) if good]
         lines += [
             _Outlier(int(rows[i]), float(report.distance[i]), _reason(report, int(i), kept))
             for i in report.to_view
         ]
     except ValueError as error:
-        note = f"no quality control: {error}"
+        notes.append(f"no quality control: {error}")
+    notes += _write_plates(path.with_name("plates.csv"), wells, there, by_plate)
     columns: list[list[object]] = [[] for _ in QUALITY_COLUMNS]
     channels = () if project is None else project.channels
     images: list[list[str]] = [[] for _ in channels]
@@ -78,7 +88,37 @@ def write_quality(
     table = dict(zip(QUALITY_COLUMNS, columns, strict=True))
     table |= dict(zip(channels, images, strict=True))
     write_csv(path, pa.table({k: pa.array([str(x) for x in v]) for k, v in table.items()}))
-    return len(lines), note
+    return len(lines), notes
+
+
+def _write_plates(
+    path: Path, wells: ProfileRows, there: Bool[np.ndarray, " w"], quality: PlateQuality | None
+) -> list[str]:
+    """Writes a line a plate, the one with the largest share of outliers first."""
+    plates = np.array(wells.metadata[KEY_COLUMNS[0]], dtype=str)
+    used = group_codes(plates[there])[0].tolist()
+    lines: list[tuple[float, list[str]]] = []
+    notes = []
+    for plate in np.unique(plates).tolist():
+        of_plate = plates == plate
+        line = [plate, str(of_plate.sum()), str((of_plate & ~there).sum()), "", ""]
+        share = -1.0
+        if quality is not None and plate in used:
+            i = used.index(plate)
+            n_outliers, n = int(quality.n_outliers[i]), int(quality.n_wells[i])
+            share = n_outliers / n
+            line[3:] = [str(n_outliers), f"{quality.median_distance[i]:.3f}"]
+            if share > FAILED:
+                notes.append(
+                    f"plate {plate}: {n_outliers} of {n} wells lie apart; it may have failed as a "
+                    "whole"
+                )
+        lines.append((share, line))
+    lines.sort(key=lambda item: -item[0])
+    columns = zip(*(line for _, line in lines), strict=True)
+    table = dict(zip(PLATE_COLUMNS, columns, strict=True)) if lines else {}
+    write_csv(path, pa.table({k: pa.array(v, pa.string()) for k, v in table.items()}))
+    return notes
 
 
 def write_strengths(
@@ -97,7 +137,7 @@ def write_strengths(
     plates, plate = group_codes(np.array(wells.metadata[KEY_COLUMNS[0]], dtype=str))
     names, treatment = group_codes(np.array(wells.metadata[TREATMENT], dtype=str))
     treatment = np.where(names[treatment] == "", -1, treatment)
-    values, n = _finite_columns(wells.values), 0
+    values, n = _measured(wells.values)[0], 0
     note = ""
     columns: dict[str, list[str]] = {name: [] for name in STRENGTH_COLUMNS}
     usable = np.isfinite(values).all(1)
@@ -134,10 +174,23 @@ def _reason(report: QualityReport, well: int, names: Sequence[str]) -> str:
     return f"component {component + 1}: {leading}"
 
 
-def _finite_columns(values: Float[np.ndarray, "w f"]) -> Float[np.ndarray, "w g"]:
-    """Leaves out features that a well has not which has others."""
+def _measured(
+    values: Float[np.ndarray, "w f"],
+) -> tuple[Float[np.ndarray, "w g"], Bool[np.ndarray, " f"]]:
+    """Features that nearly all wells have, and which these are.
+
+    Where a well lacks a few of them the median over the wells stands in; one that lacks many stays
+    without.
+    """
     finite = np.isfinite(values)
-    return values[:, finite[finite.any(1)].all(0)]
+    some = finite.any(1)
+    kept = finite[some].mean(0) >= 1 - MAX_MISSING if some.any() else np.ones(finite.shape[1], bool)
+    part, there = values[:, kept], finite[:, kept]
+    nearly = there.mean(1) >= 1 - MAX_MISSING if kept.any() else some
+    if part.size and not there[nearly].all():
+        median = quantile(np.where(there, part, np.nan), 0.5).astype(values.dtype)
+        part = np.where(nearly[:, None] & ~there, median, part)
+    return part, kept
 
 
 def _fields(project: Project) -> dict[tuple[str, ...], list[tuple[str, tuple[str, ...]]]]:

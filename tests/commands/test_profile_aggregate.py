@@ -159,7 +159,7 @@ def test_killed_and_resumed_is_the_same_to_the_byte(tmp_path: Path, monkeypatch)
         for folder in ("whole", "killed")
     }
     assert files["whole"] == files["killed"]
-    assert len(files["whole"]) == 8
+    assert len(files["whole"]) == 9
 
 
 def test_changed_features_are_read_again(tmp_path: Path) -> None:

@@ -95,23 +95,6 @@ def test_well_level_finds_replicates_but_never_the_own_well(tmp_path: Path) -> N
     assert again["map"] == pytest.approx(found["map"])
 
 
-def test_texts_stay_texts_and_missing_values_are_noted(tmp_path: Path) -> None:
-    from cellml.data.profile_tables import read_profiles
-
-    table = _table(plates=1)
-    table.loc[3, "f2"] = np.nan
-    table.loc[0, "Metadata_treatment"] = "NA"
-    table.to_csv(tmp_path / "a.csv.gz", index=False)
-    table.drop(columns="f7").to_parquet(tmp_path / "b.parquet")
-    found = read_profiles([tmp_path / "a.csv.gz", tmp_path / "b.parquet"])
-    assert found.names == tuple(f"f{i}" for i in (0, 1, 3, 4, 5, 6))
-    assert set(found.column("Metadata_Plate")) == {"000"}
-    assert found.column("Metadata_treatment")[0] == "NA"
-    assert "1 features are not in every table" in found.notes[0]
-    assert "the first: f2" in found.notes[1]
-    assert read_profiles([tmp_path / "b.parquet"], features_regex="f[01]").names == ("f0", "f1")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -119,6 +102,13 @@ def test_texts_stay_texts_and_missing_values_are_noted(tmp_path: Path) -> None:
         ({"control": "Metadata_rol == 'x'"}, "cannot be read"),
         ({"control": "Metadata_role"}, "a comparison such as"),
         ({"control": "@pd.read_csv('x')"}, "was not expected"),
+        ({"control": "Metadata_role == 'Control'"}, "no row matches; Metadata_role is 'treatm"),
+        ({"control": "Metadata_role == 0"}, "holds texts: 'control', 'treatment'"),
+        ({"label_column": "Metadata_mao", "level": "well"}, "no column 'Metadata_mao'"),
+        ({"treatment_column": "Metadata_moa@Metadata_dos"}, "no column 'Metadata_dos'"),
+        ({"compound_column": "Metadata_drug"}, "no column 'Metadata_drug'"),
+        ({"batch_column": "Metadata_bach"}, "no column 'Metadata_bach'"),
+        ({"normalize": "percentile"}, "--normalize percentile: --control has to choose some rows"),
         ({"sphere": "zca"}, "--control has to choose at least 2 rows, found 0"),
         ({"control": "Metadata_role != 'x'"}, "every row is a control"),
         ({"features_regex": "zzz"}, "no feature column in which 'zzz' is found"),
@@ -135,6 +125,14 @@ def test_options_and_tables_that_make_no_sense(tmp_path: Path) -> None:
         _run(tmp_path, _table(plates=1), sphere="white")
     with pytest.raises(UsageError, match="--lambda -1"):
         _run(tmp_path, _table(plates=1), regularisation=-1.0)
+    with pytest.raises(UsageError, match="--normalize z: expected one of none, standardize"):
+        _run(tmp_path, _table(plates=1), normalize="z")
+    with pytest.raises(UsageError, match="--ties none: expected one of threshold, expected"):
+        _run(tmp_path, _table(plates=1), ties="none")
+    with pytest.raises(UsageError, match="--p-values -1"):
+        _run(tmp_path, _table(plates=1), p_values=-1)
+    with pytest.raises(UsageError, match="--level plate: expected one of treatment, well, site"):
+        _run(tmp_path, _table(plates=1), level="plate")
     table = _table(plates=1)
     table.loc[0, "Metadata_moa"] = "moa9"
     with pytest.raises(UserError, match="'drug0' has two values of Metadata_moa"):
@@ -148,35 +146,3 @@ def test_options_and_tables_that_make_no_sense(tmp_path: Path) -> None:
         run(EvaluateOptions([str(tmp_path / "broken.parquet")]), Console(quiet=True))
     with pytest.raises(UserError, match="no such file"):
         run(EvaluateOptions([str(tmp_path / "none.csv")]), Console(quiet=True))
-
-
-def test_cpjump1_sphering_raises_the_map(shared_data: Path, tmp_path: Path) -> None:
-    """Four plates: raw and sphered mAP are near what was measured before on seven."""
-    folder = shared_data / "profiles" / "cpjump1"
-    files = sorted(folder.glob("BR*.csv.gz"))
-    if not files:
-        pytest.skip(f"no CPJUMP1 profiles in {folder}")
-    moa = pd.read_csv(folder / "JUMP-Target-1_compound_metadata_moa.tsv", sep="\t")
-    label = dict(zip(moa["broad_sample"], moa["moa_list"], strict=True))
-    wells = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-    known = pd.DataFrame(
-        {
-            "Metadata_moa": wells["Metadata_broad_sample"].map(label),
-            "Metadata_treatment": wells["Metadata_broad_sample"].fillna("DMSO"),
-            "Metadata_role": np.where(
-                wells["Metadata_control_type"] == "negcon", "control", "treatment"
-            ),
-        }
-    )
-    features = wells[[c for c in wells if not c.startswith("Metadata_")]]
-    names = wells[["Metadata_Plate", "Metadata_Well"]]
-    path = tmp_path / "cpjump1.parquet"
-    pd.concat([known, names, features], axis=1).to_parquet(path)
-    console = Console(quiet=True)
-    raw = run(EvaluateOptions([str(path)], control=CONTROL), console)
-    sphered = run(
-        EvaluateOptions([str(path)], control=CONTROL, sphere="zca", regularisation=0.1), console
-    )
-    assert raw["map"] == pytest.approx(0.1294, abs=5e-4)
-    assert sphered["map"] == pytest.approx(0.1537, abs=5e-4)
-    assert raw["n_queries"]["map"] == 117
