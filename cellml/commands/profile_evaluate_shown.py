@@ -29,20 +29,20 @@ def scores_table(result: Mapping[str, Any]) -> Table:
 
 def sweep_table(result: Mapping[str, Any]) -> Table:
     """The scores at every lambda."""
-    title = "every lambda; the best of them is chosen on the labels it is scored with"
+    title = "every lambda; its best was chosen by the labels"
     table = Table(title=title, box=None)
     table.add_column("lambda", justify="right")
     protocols = [name for name in PROTOCOLS if name in result["sweep"][0]]
     for name in protocols:
-        table.add_column(f"map, {name}", justify="right")
-    for name in ("folds, mean", "folds, median", "hits in top 1 %"):
+        table.add_column(f"map {name}", justify="right")
+    for name in ("folds", "median", "hits"):
         table.add_column(name, justify="right")
     for row in result["sweep"]:
         value = row["lambda"]
         name = "none" if value is None else f"{value:g}"
         strict = row["strict"]
         table.add_row(
-            name + (" (asked for)" if value == result["lambda"] else ""),
+            name + (" (asked)" if value == result["lambda"] else ""),
             *(shown(row[protocol]["map"]) for protocol in protocols),
             shown(strict["folds_of_enrichment"]),
             shown(strict["folds_of_enrichment_median"]),

@@ -1,6 +1,7 @@
 """`cellml profile report`: all experiments of a project, or bare tables, on one page."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,8 @@ def control_of(options: ReportOptions) -> str | None:
     value = open_project(options.project).settings("read")["dataset.metadata.control_value"]
     values = value if isinstance(value, list) else [] if value is None else [value]
     column = options.treatment_column
-    return " or ".join(f"`{column}` == {_quoted(str(name))}" for name in values) or None
+    shown = column if re.fullmatch(r"[\w.]+", column) else f"`{column}`"
+    return " or ".join(f"{shown} == {str(name)!r}" for name in values) or None
 
 
 def _check(options: ReportOptions) -> None:
@@ -180,12 +182,6 @@ def _evaluation(options: ReportOptions, source: Source) -> EvaluateOptions:
         compound_column=options.compound_column,
         seed=options.seed,
     )
-
-
-def _quoted(text: str) -> str:
-    """A text as a condition has it."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _sources(options: ReportOptions) -> list[Source]:

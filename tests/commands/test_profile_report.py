@@ -94,6 +94,20 @@ def test_numbers_are_those_of_evaluate(project, report):
                     assert row[protocol][score] == pytest.approx(scores[score]), (score, protocol)
         best = max(found["sweep"], key=lambda row: row["strict"]["map"])
         assert found["best_lambda"] == best["lambda"]
+        sphered = profile_evaluate.run(
+            profile_evaluate.EvaluateOptions(
+                [str(project / "outputs" / name / "profiles" / "well.parquet")],
+                control=CONTROL,
+                sphere="zca",
+                sweep=False,
+            ),
+            Console(quiet=True),
+        )
+        assert [row["lambda"] for row in found["replicates"]] == [None, 0.01]
+        for key in ("nsc_1nn", "nscb_1nn"):
+            assert found["replicates"][1][key] == pytest.approx(sphered[key]["accuracy"])
+        share = sphered["replicate_reproducibility"]["share"]
+        assert found["replicates"][1]["replicate_reproducibility"] == pytest.approx(share)
 
 
 def test_strengths_follow_the_truth(report):
@@ -123,6 +137,8 @@ def test_the_page_is_whole_and_says_what_is_optimistic(project, report):
         "Spearman's correlation with the truth",
         "How the networks trained",
         "neighbour of same batch",
+        "reproducible",
+        "other compound",
     ):
         assert words in text
     stems = {path.stem for path in folder.glob("*.png")}
@@ -214,6 +230,10 @@ def test_tables_of_one_name_belong_together(tmp_path):
             "experiment random: no column 'Metadata_mao'",
         ),
         ({"batch_column": "Metadata_Plat"}, UserError, "did you mean 'Metadata_Plate'"),
+        ({"control": "Metadata_role == 'ctrl'"}, UserError, "no row matches; Metadata_role is"),
+        ({"normalize": "z"}, UsageError, "--normalize z: expected one of none"),
+        ({"ties": "none"}, UsageError, "--ties none"),
+        ({"metadata": [Path("m.csv")]}, UsageError, "1 --metadata and 0 --on"),
         ({"sphere": "white"}, UsageError, "--sphere white: expected one of none, zca"),
         ({"sweep": (0.1, -1.0)}, UsageError, "lambda -1: 0 or more"),
         ({"tables": ["a.csv"]}, UsageError, "not both"),
