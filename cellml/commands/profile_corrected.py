@@ -88,7 +88,7 @@ def corrected(
       UserError: No feature is left, a plate has no controls to be normalised by, or no such column.
     """
     batches, batch_column = _batches(table, batch_column)
-    there = ~np.isnan(table.features).all(axis=1)
+    there = np.asarray((~np.isnan(table.features)).any(axis=1))
     notes = []
     if not there.all():
         notes.append(f"{int((~there).sum())} rows without any number were left out")

@@ -49,7 +49,7 @@ def write_quality(
       Number of wells listed; and notes: why nothing could be said of the others, plates of which
       many wells lie apart.
     """
-    there = np.isfinite(wells.values).any(1)
+    there = np.asarray(np.isfinite(wells.values).any(1))
     lines = [
         _Outlier(row, float("inf"), f"no site with {min_cells} cells or more")
         for row in np.flatnonzero(~there).tolist()
@@ -186,7 +186,7 @@ def _measured(
     some = finite.any(1)
     kept = finite[some].mean(0) >= 1 - MAX_MISSING if some.any() else np.ones(finite.shape[1], bool)
     part, there = values[:, kept], finite[:, kept]
-    nearly = there.mean(1) >= 1 - MAX_MISSING if kept.any() else some
+    nearly = np.asarray(there.mean(1) >= 1 - MAX_MISSING) if kept.any() else np.asarray(some)
     if part.size and not there[nearly].all():
         median = quantile(np.where(there, part, np.nan), 0.5).astype(values.dtype)
         part = np.where(nearly[:, None] & ~there, median, part)

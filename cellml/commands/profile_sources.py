@@ -168,12 +168,15 @@ def _known_plates(
             f"{folder}: features of {', '.join(others) or 'no plate'}, which the project does not "
             "have; `cellml profile embed` makes its own"
         )
-    if not others:
-        return plates, []
-    return plates, [
-        f"features of plates that are not in the project are left out: {', '.join(others)} (remove "
-        "their files if they are of no use any more)"
-    ]
+    notes = []
+    if others:
+        notes.append(
+            f"features of plates that are not in the project are left out: {', '.join(others)} "
+            "(remove their files if they are of no use any more)"
+        )
+    if missing := sorted(set(known or ()) - set(found) - set(unfinished_plates(folder))):
+        notes.append(f"plates of the project without features: {', '.join(missing)}")
+    return plates, notes
 
 
 def _named(texts: dict[str, str], treatment: str | None) -> dict[str, str]:

@@ -92,11 +92,9 @@ class TableSource:
             ):
                 metadata = join_all(piece.metadata, self._joins)[0]
                 mine = metadata[KEY_COLUMNS[0]].to_numpy(str) == plate
-                keys = _keys(metadata)[mine]
                 metadata = metadata[mine].reset_index(drop=True)
                 features = piece.features[mine].astype(np.float32)
-                for rows in _groups(keys):
-                    key = keys[rows[0]]
+                for key, rows in _well_sites(metadata):
                     held.setdefault(key, []).append((metadata.iloc[rows], features[rows]))
                     missing[key] -= len(rows)
                     if not missing[key]:
@@ -114,7 +112,6 @@ class TableSource:
         if self._treatment != TREATMENT:
             part.column(self._treatment)  # raises, naming the closest
         plates, _ = part.column(KEY_COLUMNS[0]), part.column(KEY_COLUMNS[1])
-        keys = _keys(metadata)
         for plate in np.unique(plates).tolist():
             at = np.flatnonzero(plates == plate)
             spans = self._spans.setdefault(plate, [])
@@ -123,8 +120,7 @@ class TableSource:
                 low = spans.pop().first
             spans.append(_Span(number, low, high - low + 1))
             counts = self._rows.setdefault(plate, {})
-            for rows in _groups(keys[at]):
-                key = keys[at[rows[0]]]
+            for key, rows in _well_sites(metadata.iloc[at]):
                 counts[key] = counts.get(key, 0) + len(rows)
 
     def _site(
@@ -152,21 +148,20 @@ class TableSource:
         return Site((plate, *key), texts, features, n_cells=count)
 
 
-def _keys(metadata: pd.DataFrame) -> np.ndarray:
-    """Well and site of every row, as an array of pairs."""
+def _well_sites(metadata: pd.DataFrame) -> Iterator[tuple[WellSite, np.ndarray]]:
+    """Yields every well and site with its rows; no site where the table has wells only."""
+    if not len(metadata):
+        return
     wells = metadata[KEY_COLUMNS[1]].tolist()
     has_sites = KEY_COLUMNS[2] in metadata.columns
     sites = metadata[KEY_COLUMNS[2]].tolist() if has_sites else [""] * len(wells)
-    found = np.empty(len(wells), object)
-    found[:] = list(zip(wells, sites, strict=True))
-    return found
-
-
-def _groups(keys: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows of equal keys, by key."""
-    codes = group_codes(np.array([f"{well}\0{site}" for well, site in keys]))[1]
+    texts = np.array([f"{well}\0{site}" for well, site in zip(wells, sites, strict=True)])
+    keys, codes = group_codes(texts)
     order = np.argsort(codes, kind="stable")
-    yield from np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(keys) else ()
+    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    for text, rows in zip(keys.tolist(), groups, strict=True):
+        well, _, site = str(text).partition("\0")
+        yield (well, site), rows
 
 
 def _count(texts: dict[str, str]) -> int | None:

@@ -148,7 +148,7 @@ def read_profiles(
     values = np.concatenate([piece.features for piece in pieces])
     if infinite := sum(piece.n_infinite for piece in pieces):
         notes.append(f"{infinite} infinite values count as missing")
-    there = ~np.isnan(values).all(axis=0)
+    there = np.asarray((~np.isnan(values)).any(axis=0))
     if not there.any():
         raise UserError(f"{tables[0].path}: no feature has a number")
     if not there.all():

@@ -151,8 +151,10 @@ def test_plates_that_the_project_has_no_more_are_left_out(tmp_path):
     assert "plates that are not in the project are left out: gone" in console.file.getvalue()
     wells = pd.read_parquet(root / "outputs" / "exp" / "profiles" / "well.parquet")
     assert set(wells.Metadata_Plate) == {"007", "P-2"}
-    for plate in ("007", "P-2"):
-        (folder / f"{plate}.parquet").unlink()
+    (folder / "P-2.parquet").unlink()
+    assert run(AggregateOptions(root, "exp"), console) == 0
+    assert "plates of the project without features: P-2" in console.file.getvalue()
+    (folder / "007.parquet").unlink()
     with pytest.raises(UserError, match="features of gone, which the project does not have"):
         run(AggregateOptions(root, "exp"), console)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pycytominer
 import pytest
 
 from cellml.metrics.neighbours import nearest_neighbours, neighbour_accuracy
@@ -10,6 +11,7 @@ from cellml.metrics.relations import Relation, moshkov2024_labels, shared_labels
 from cellml.metrics.retrieval import score_queries
 from cellml.profiling.aggregate import group_codes, group_mean
 from cellml.profiling.normalize import normalise_profiles
+from cellml.profiling.select import DEFAULT_RULES, select_features
 from cellml.profiling.sphering import sphere_sweep
 from cellml.profiling.strength import treatment_strength
 
@@ -87,6 +89,23 @@ def test_strength_of_cpjump1_finds_the_controls_weak(cpjump1):
     assert len(found.treatment) == len(names) - 1
     assert found.well_z[controls].mean() == pytest.approx(0, abs=1e-9)
     assert np.median(found.mean) > 1
+
+
+@pytest.mark.parametrize("rules", [DEFAULT_RULES, (*DEFAULT_RULES[:1], "frequency_threshold")])
+def test_features_of_bbbc021_are_selected_as_pycytominer_does(shared_data, rules):
+    folder = shared_data / "profiles" / "bbbc021"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    wells = pd.read_csv(folder / "ljosa_jbiomolscreen_2013_per_well_mean.csv.gz")
+    features = [name for name in wells if not name.startswith("Image_Metadata")]
+    missing = np.random.default_rng(0).random((len(wells), len(features)))
+    values = wells[features].to_numpy(np.float64)
+    values[missing < np.linspace(0, 0.1, len(features))] = np.nan
+    table = pd.DataFrame(values, columns=features)
+    expected = pycytominer.feature_select(table, features=features, operation=list(rules))
+    keep, _ = select_features(values, features, rules=rules)
+    assert [name for name, kept in zip(features, keep, strict=True) if kept] == list(expected)
+    assert 0 < keep.sum() < len(features)
 
 
 def test_nearest_neighbours_of_bbbc021(shared_data):
