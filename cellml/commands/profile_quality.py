@@ -21,7 +21,8 @@ from cellml.profiling.strength import treatment_strength
 QUALITY_COLUMNS = (*KEY_COLUMNS, TREATMENT, COUNT, "distance", "limit", "reason")
 PLATE_COLUMNS = (KEY_COLUMNS[0], "n_wells", "n_empty", "n_outliers", "median_distance")
 FAILED = 0.25
-"""A plate with a larger share of outliers is named: it may have failed as a whole."""
+"""A plate with a larger share of outliers, and twice that of the other plates, may have failed as a
+whole, and is named. Strong treatments lie apart on every plate."""
 STRENGTH_COLUMNS = (TREATMENT, "rank", "strength_sum", "strength_mean", "n_wells")
 
 
@@ -97,6 +98,7 @@ def _write_plates(
     """Writes a line a plate, the one with the largest share of outliers first."""
     plates = np.array(wells.metadata[KEY_COLUMNS[0]], dtype=str)
     used = group_codes(plates[there])[0].tolist()
+    shares = np.zeros(0) if quality is None else quality.n_outliers / quality.n_wells
     lines: list[tuple[float, list[str]]] = []
     notes = []
     for plate in np.unique(plates).tolist():
@@ -106,9 +108,10 @@ def _write_plates(
         if quality is not None and plate in used:
             i = used.index(plate)
             n_outliers, n = int(quality.n_outliers[i]), int(quality.n_wells[i])
-            share = n_outliers / n
+            share = float(shares[i])
+            others = np.delete(shares, i)
             line[3:] = [str(n_outliers), f"{quality.median_distance[i]:.3f}"]
-            if share > FAILED:
+            if others.size and share > max(FAILED, 2 * float(np.median(others))):
                 notes.append(
                     f"plate {plate}: {n_outliers} of {n} wells lie apart; it may have failed as a "
                     "whole"

@@ -119,6 +119,13 @@ def test_a_plate_that_failed_as_a_whole_is_named(tmp_path):
     assert plates.n_wells.tolist() == ["12", "12"]
     _, text = aggregated(tmp_path, screen())
     assert "it may have failed" not in text
+    # where wells of both plates lie apart alike, they are strong treatments
+    twin = screen(failed=True)
+    twin.loc[:11, NAMES] = twin.loc[12:, NAMES].to_numpy()
+    _, text = aggregated(tmp_path, twin)
+    assert "it may have failed" not in text
+    plates = pd.read_csv(tmp_path / "out" / "plates.csv")
+    assert (plates.n_outliers > 3).all()
 
 
 def test_one_missing_number_is_no_reason_to_look_at_a_well(tmp_path):
