@@ -54,7 +54,16 @@ class Corrected(NamedTuple):
 
 
 def check_correction(*, normalize: str, sphere: str, lambdas: Iterable[float | None]) -> None:
-    """Raises UsageError where an option is none of those that there are."""
+    """Checks options before anything is read.
+
+    Args:
+      normalize: To be one of `NORMALISATIONS`.
+      sphere: To be a key of `SPHERING`.
+      lambdas: To be 0 or more, or None.
+
+    Raises:
+      UsageError: One of them is not.
+    """
     if normalize not in NORMALISATIONS:
         raise UsageError(f"--normalize {normalize}: expected one of {', '.join(NORMALISATIONS)}")
     if sphere not in SPHERING:
@@ -162,7 +171,16 @@ def sphered_variants(
 
 
 def sphering_in_words(profiles: Corrected, sphere: str, regularisation: float) -> str:
-    """How profiles were sphered."""
+    """How profiles were sphered.
+
+    Args:
+      profiles: From `corrected`.
+      sphere: A key of `SPHERING`.
+      regularisation: Lambda.
+
+    Returns:
+      Words for people.
+    """
     if SPHERING[sphere] is None:
         return "none"
     aligned = f", batches of {profiles.batch_column} aligned by theirs" if sphere == "tvn" else ""

@@ -20,7 +20,7 @@ from cellml.data.feature_npz import MODEL, npz_plates, npz_sites, read_npz
 from cellml.data.painting_project import Project
 from cellml.data.profile_columns import METADATA
 from cellml.data.profile_joins import MetadataJoin
-from cellml.errors import UserError
+from cellml.errors import UsageError, UserError
 
 TAIL_BYTES = 1 << 16
 
@@ -140,6 +140,7 @@ def open_source(
 
     Raises:
       UserError: There is nothing there, or it cannot be read.
+      UsageError: What is for tables is given with a folder.
     """
     folders = [path for path in inputs if Path(path).is_dir()]
     if not folders:
@@ -148,6 +149,11 @@ def open_source(
         )
     if len(inputs) > 1:
         raise UserError(f"{folders[0]}: a folder of features is given alone, or tables are")
+    if joins or features_regex is not None or treatment_column != TREATMENT:
+        raise UsageError(
+            f"{folders[0]}: --metadata, --features-regex and --treatment-column are for tables; "
+            "features of a project have its metadata and treatments"
+        )
     folder = Path(folders[0])
     if feature_plates(folder):
         return ParquetSource(folder, known_plates)

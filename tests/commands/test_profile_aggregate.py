@@ -246,6 +246,8 @@ def test_a_feature_without_numbers_and_infinite_ones(tmp_path: Path) -> None:
         ({"status": ("fine",)}, UsageError, "--status fine: expected some of ok, edge"),
         ({"regularisation": -1.0}, UsageError, "--lambda -1"),
         ({"min_cells": 0}, UsageError, "at least 1"),
+        ({"features_regex": "a"}, UsageError, "--features-regex and .* are for tables"),
+        ({"treatment_column": "Metadata_x"}, UsageError, "are for tables"),
         ({"experiment": "a/b"}, UsageError, "name of a folder"),
         ({"normalize": "standardize"}, UserError, "no --control given: no well is a control"),
         ({"sphere": "zca", "control": "Metadata_mao == 'x'"}, UserError, "cannot be read"),
