@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from cellml import __version__
 from cellml.commands.activity_evaluate import FACTS, TRUST
-from cellml.commands.activity_scores import plain
+from cellml.commands.activity_scores import SCORES, plain
 from cellml.commands.long_work import say
 from cellml.data.score_tables import ScoreTable, read_assay_types, read_score_tables
 from cellml.data.writers import write_json
@@ -19,9 +20,14 @@ from cellml.metrics.assay_summary import assay_overlap, count_above
 from cellml.report.activity_report import write_activity_report
 from cellml.report.activity_results import AssayStudy, Fusion
 from cellml.report.activity_trust_results import Trust
+from cellml.report.activity_values import ValueStudy, write_value_report
+from cellml.report.html import Chapter
 
 NUMBERS = "report.json"
 SINGLES_MAX = 7
+STATISTICS = ("median", "mean")
+VALUE_KINDS = ("regression", "multiclass")
+VALUE_TITLE = "Readouts predicted from structures and profiles"
 OTHERS = ("ap", "pr_auc_trapezoid", "ef1", "ef5", "ef10")
 
 STUDY_SINGLES = {"CS": "cp_es_op", "GE": "ge_es_op", "MO": "mobc_es_op"}
@@ -72,12 +78,15 @@ class ReportOptions:
     title: str = "Assays predicted from structures and profiles"
 
 
-def run(options: ReportOptions, console: Console) -> dict[str, Any]:
+def run(
+    options: ReportOptions, console: Console, *, more: Sequence[Chapter] = ()
+) -> dict[str, Any]:
     """Writes report.html, report.json and every figure as PNG and SVG.
 
     Args:
       options: See `ReportOptions`.
       console: Where to print.
+      more: Chapters for the end of the page.
 
     Returns:
       What is written to report.json.
@@ -85,7 +94,7 @@ def run(options: ReportOptions, console: Console) -> dict[str, Any]:
     Raises:
       UserError: A file or an option cannot be used.
     """
-    if options.statistic not in ("median", "mean"):
+    if options.statistic not in STATISTICS:
         raise UsageError(f"--statistic {options.statistic}: median or mean expected")
     if options.published and (options.singles or options.fusions or options.early):
         raise UsageError("--published names the predictors: no --single, --fusion or --early")
@@ -94,6 +103,8 @@ def run(options: ReportOptions, console: Console) -> dict[str, Any]:
     if options.assay_types:
         types = read_assay_types(options.assay_types, table.assays)
     auroc = _score(table, "auroc", options.statistic)
+    if not auroc and (kind := _kind_of_values(table)):
+        return _report_values(options, table, types, kind, console, more)
     if not auroc:
         names = sorted({score for scores in table.scores.values() for score in scores})
         raise UsageError(f"no auroc of any predictor, found {', '.join(names)}")
@@ -124,7 +135,75 @@ def run(options: ReportOptions, console: Console) -> dict[str, Any]:
             facts[label] = name
     numbers = _numbers(study)
     trust = _trust(options.scores, shown)
-    page = write_activity_report(options.out, study, title=options.title, facts=facts, trust=trust)
+    page = write_activity_report(
+        options.out, study, title=options.title, facts=facts, trust=trust, more=more
+    )
+    write_json(options.out / NUMBERS, numbers)
+    say(console, f"wrote {page}")
+    return numbers
+
+
+def _kind_of_values(table: ScoreTable) -> str | None:
+    """Which kind of readouts that are no hits the scores are of."""
+    there = {score for scores in table.scores.values() for score in scores}
+    for kind in VALUE_KINDS:
+        first = SCORES[kind][0]
+        if first in there or any(f"{first}_{statistic}" in there for statistic in STATISTICS):
+            return kind
+    return None
+
+
+def _report_values(
+    options: ReportOptions,
+    table: ScoreTable,
+    types: tuple[str, ...],
+    kind: str,
+    console: Console,
+    more: Sequence[Chapter],
+) -> dict[str, Any]:
+    """The report on values or classes, which have no counts above an AUROC."""
+    if options.published or options.singles or options.fusions or options.early:
+        raise UsageError(
+            f"scores of {kind} readouts: --published, --single, --fusion and --early are for hits"
+        )
+    scores = {name: _score(table, name, options.statistic) for name in SCORES[kind]}
+    predictors = [name for name in table.scores if name in scores[SCORES[kind][0]]]
+    nothing = np.full(len(table.assays), np.nan)
+    study = ValueStudy(
+        kind,
+        table.assays,
+        {
+            name: {who: found.get(who, nothing) for who in predictors}
+            for name, found in scores.items()
+            if found
+        },
+        options.statistic,
+        types,
+    )
+    facts = {
+        "cellml": __version__,
+        "scores": ", ".join(path.name for path in options.scores),
+        "over the folds": options.statistic,
+        "assays": str(len(study.assays)),
+    }
+    numbers = {
+        "assays": len(study.assays),
+        "kind": kind,
+        "statistic": study.statistic,
+        "predictors": {
+            who: {
+                name: {"mean": plain(counts.mean), "median": plain(counts.median),
+                       "undefined": counts.n_undefined}
+                for name, by in study.scores.items()
+                for counts in [count_above(by[who], ())]
+            }
+            for who in predictors
+        },
+    }  # fmt: skip
+    title = VALUE_TITLE if options.title == ReportOptions.title else options.title
+    page = write_value_report(
+        options.out, study, title=title, facts=facts, trust=_trust(options.scores, {}), more=more
+    )
     write_json(options.out / NUMBERS, numbers)
     say(console, f"wrote {page}")
     return numbers

@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
 from rich.console import Console
 from rich.table import Table
 
-from cellml import experiment
 from cellml.commands import (
     activity_evaluate,
     activity_fuse,
@@ -28,9 +26,9 @@ from cellml.commands import (
 )
 from cellml.commands.activity_inputs import FOLD, CompoundSource
 from cellml.commands.activity_scores import plain
+from cellml.commands.activity_study_steps import fuse_parts, gather, train_fold
 from cellml.commands.long_work import say
 from cellml.data.assay_simulation import EXPRESSION, simulate_screen, write_screen
-from cellml.data.prediction_tables import write_predictions
 from cellml.data.score_tables import read_score_tables
 from cellml.data.text_tables import write_csv
 from cellml.data.writers import write_json
@@ -257,32 +255,15 @@ def _train(options: StudyOptions, data: CompoundSource, name: str, quiet: Consol
     )
     # Scored together with the others, later.
     for folder, config in activity_train.make_plan(train, quiet).configs.items():
-        try:
-            experiment.run(config, train.out / folder)
-        except ValueError as error:
-            raise UsageError(f"{name}: {error}") from error
+        train_fold(config, train.out / folder)
 
 
 def _gather(out: Path, name: str) -> Path:
     """Predictions of held-out compounds, and beside them those of validation compounds by run."""
-    tables: dict[str, list[pa.Table]] = {"test": [], "val": []}
-    for folder in sorted((out / "models" / name).glob("fold_*")):
-        found = pacsv.read_csv(folder / activity_train.PREDICTIONS)
-        part = np.array(found["part"].to_pylist())
-        for kind, parts in tables.items():
-            mine = found.filter(pa.array(part == kind)).drop_columns(["row", "part"])
-            fold = pa.array([folder.name.removeprefix("fold_")] * len(mine), pa.string())
-            column = FOLD if kind == "test" else activity_fuse.RUN
-            parts.append(mine.append_column(column, fold))
-    paths = {"test": out / "predictions", "val": out / "validation"}
-    for kind, parts in tables.items():
-        joined = pa.concat_tables(parts)
-        column = joined.column_names[-1]
-        assays = [n for n in joined.column_names if n not in ("smiles", column)]
-        values = np.stack([joined[n].to_numpy().astype(np.float64) for n in assays], axis=1)
-        smiles, others = joined["smiles"].to_pylist(), joined.select([column])
-        write_predictions(paths[kind] / f"{name}.csv", smiles, values, assays, others)
-    return paths["test"] / f"{name}.csv"
+    path = out / "predictions" / f"{name}.csv"
+    folders = sorted((out / "models" / name).glob(f"{activity_train.FOLDER}*"))
+    gather(folders, path, out / "validation" / f"{name}.csv")
+    return path
 
 
 def _fuse(
@@ -302,26 +283,12 @@ def _fuse(
     jobs |= {f"{'+'.join(singles)} by {rule}": (tuple(singles), rule) for rule in others}
     made = {}
     for name, (some, rule) in jobs.items():
-        stacks = rule == activity_fuse.STACKING
         path = options.out / "fused" / f"{name.replace(' ', '_')}.csv"
-        validation = [f"{n}={options.out / 'validation' / n}.csv" for n in some]
-        fuse = activity_fuse.FuseOptions(
-            [f"{n}={files[n]}" for n in some],
-            path,
-            rule,
-            smiles_column=None,
-            targets=_assays(files[some[0]]),
-            validation=validation if stacks else (),
-            truth=data.path if stacks else None,
-        )
-        activity_fuse.run(fuse, quiet)
+        parts = {single: files[single] for single in some}
+        validation = {single: options.out / "validation" / f"{single}.csv" for single in some}
+        fuse_parts(parts, validation, rule, path, data.path, quiet)
         made[name] = path
     return made
-
-
-def _assays(path: Path) -> list[str]:
-    columns = pacsv.read_csv(path).column_names
-    return [name for name in columns if name not in ("smiles", FOLD)]
 
 
 def _retrospective(options: StudyOptions, singles: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from cellml.errors import UsageError
 
@@ -36,38 +36,57 @@ def main(arguments: Sequence[str]) -> int:
     if any(flag in ("--help", "-h", "-help") for flag in arguments):
         print(USAGE)
         return 0
+    config, workdir, _ = read_flags(arguments, "cellml train")
+    from cellml import experiment  # imports jax
+
+    experiment.run(config, workdir)
+    return 0
+
+
+def read_flags(
+    arguments: Sequence[str], program: str, *, extra: Sequence[str] = ()
+) -> tuple[ConfigDict, Path, dict[str, str | None]]:
+    """Reads --config, --workdir, overrides of the config and further flags.
+
+    Args:
+      arguments: The command line without the program's name.
+      program: Its name, for messages.
+      extra: Names of further flags, which have a text as value.
+
+    Returns:
+      The config, the folder, and the value of each further flag (None if it is not given).
+
+    Raises:
+      UsageError: A flag or config that cannot be used; one line.
+    """
     values = flags.FlagValues()  # our own, so that nothing else's flags are mixed in
     config = config_flags.DEFINE_config_file("config", None, "Config file.", flag_values=values)
     workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
-    program = ["cellml train", *arguments]
-    before, sys.argv = sys.argv, program  # ml_collections looks for overrides there
+    texts = {name: flags.DEFINE_string(name, None, name, flag_values=values) for name in extra}
+    words = [program, *arguments]
+    before, sys.argv = sys.argv, words  # ml_collections looks for overrides there
     try:
         with warnings.catch_warnings():
             # ml_collections 1.1 loads configs by a deprecated method of importlib
             warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
-            rest = values(program)[1:]
+            rest = values(words)[1:]
     except (flags.Error, OSError, SyntaxError, AttributeError, TypeError, ValueError) as error:
-        raise UsageError(f"cellml train: {(str(error).splitlines() or [''])[0]}") from error
+        raise UsageError(f"{program}: {(str(error).splitlines() or [''])[0]}") from error
     finally:
         sys.argv = before
     if rest:
-        raise UsageError(f"cellml train: unexpected argument {rest[0]}")
+        raise UsageError(f"{program}: unexpected argument {rest[0]}")
     if not config.value or not workdir.value:
-        raise UsageError("cellml train: --config=FILE and --workdir=DIR are needed")
+        raise UsageError(f"{program}: --config=FILE and --workdir=DIR are needed")
     path = _config_path(arguments)
     if not Path(path.split(":")[0]).is_file():
-        raise UsageError(f"cellml train: --config={path}: no such file")
+        raise UsageError(f"{program}: --config={path}: no such file")
     try:
         config.value.to_dict()  # ml_collections keeps a file's errors until somebody looks
     except (OSError, AttributeError) as error:
         reason = (str(error.__cause__ or error).splitlines() or [""])[0]
-        raise UsageError(
-            f"cellml train: --config={path}: no ConfigDict found ({reason})"
-        ) from error
-    from cellml import experiment  # imports jax
-
-    experiment.run(config.value, Path(workdir.value))
-    return 0
+        raise UsageError(f"{program}: --config={path}: no ConfigDict found ({reason})") from error
+    return config.value, Path(workdir.value), {name: text.value for name, text in texts.items()}
 
 
 def _config_path(arguments: Sequence[str]) -> str:

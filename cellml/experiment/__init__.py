@@ -5,7 +5,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from cellml.errors import UsageError
 from cellml.experiment.activity import train_activity
+from cellml.experiment.activity_study import TASK as STUDY
 from cellml.experiment.embedding import train_embedding
 from cellml.experiment.instances import train_instances
 from cellml.experiment.semantic import train_semantic
@@ -28,7 +30,10 @@ def run(config: ConfigDict, workdir: str | Path) -> TrainState:
 
     Raises:
       ValueError: Unknown task; the message lists the known ones.
+      UsageError: The config is of a study, which trains many.
     """
+    if config.task == STUDY:
+        raise UsageError("the config is of a study: launch/activity_study.py --config runs it")
     if config.task not in RUNS:
         raise ValueError(f"config.task: unknown {config.task!r}; known: {', '.join(RUNS)}")
     return RUNS[config.task](config, Path(workdir))

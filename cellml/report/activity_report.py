@@ -1,6 +1,6 @@
 """The report on assays: which modality predicts which assays, and how they complete each other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -24,6 +24,7 @@ def write_activity_report(
     title: str,
     facts: Mapping[str, str],
     trust: Trust | None = None,
+    more: Sequence[Chapter] = (),
 ) -> Path:
     """Draws all figures as PNG and SVG into a folder and writes the page beside them.
 
@@ -33,6 +34,7 @@ def write_activity_report(
       title: Of the page.
       facts: Name and value of what the scores come from.
       trust: Calibration, spread and scores by similarity, where they are known.
+      more: Chapters for the end of the page.
 
     Returns:
       The page; it needs no other file.
@@ -44,7 +46,7 @@ def write_activity_report(
     if trust is not None:
         chapters += trust_chapters(folder, trust)
     page = folder / PAGE
-    write_report(page, title, _introduction(study), chapters, facts)
+    write_report(page, title, _introduction(study), [*chapters, *more], facts)
     return page
 
 
