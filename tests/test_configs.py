@@ -4,18 +4,25 @@ import importlib.util
 import json
 from pathlib import Path
 
+import jax
 import pytest
+from rich.console import Console
 
 from cellml import experiment
+from cellml.commands import activity_study_run
+from cellml.errors import UsageError
 from cellml.experiment.embedding import last_embedder
 from cellml.tasks.activity_models import load_activity
 from cellml.tasks.embedders import load_embedder
 from cellml.tasks.instances import load_instance_segmenter
 from cellml.tasks.semantic import load_segmenter
 from cellml.train.config import track_reads, unread
+from tests.report.page_checks import text_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
 CONFIGS = sorted(path.stem for path in FOLDER.glob("*.py"))
+STUDIES = ("activity_broad", "activity_dissertation")
+"""Configs of many trainings."""
 
 
 def _module(name: str):
@@ -27,7 +34,7 @@ def _module(name: str):
     return module
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in STUDIES])
 def test_config_trains_at_smoke_size_and_reads_every_entry(name: str, tmp_path: Path) -> None:
     module = _module(name)
     config = module.smoke(module.get_config())
@@ -51,6 +58,28 @@ def test_config_trains_at_smoke_size_and_reads_every_entry(name: str, tmp_path: 
         assert load_instance_segmenter(exported[-1]).spec.preset == config.model.preset
     else:
         assert load_segmenter(exported[-1]).spec.heads == tuple(config.model.heads)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_study_runs_at_smoke_size_and_reads_every_entry(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])  # compiles sooner
+    module = _module(name)
+    tracked = track_reads(module.smoke(module.get_config()))
+    facts = activity_study_run.run(tracked, tmp_path, Console(quiet=True))
+    assert unread(tracked) == []
+    found = facts["tables"]["simulated"]
+    assert set(found) == {*tracked.predictors, *tracked.late, *tracked.chosen, *tracked.best_of,
+                          "linear"}  # fmt: skip
+    assert all(one["mean"] is not None for one in found.values())
+    page = tmp_path / "simulated" / "seed_0" / "report" / "report.html"
+    text = text_of(page.read_text())
+    for what in ("Table 1.", "Table 2.", "Table 3.", "Table 4.", "Figure 30.", "Figure 31.",
+                 "Figure 32."):  # fmt: skip
+        assert what in text
+    with pytest.raises(UsageError, match=r"launch/activity_study\.py"):
+        experiment.run(tracked, tmp_path)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
