@@ -20,6 +20,7 @@ COLOURS = (
     theme.BLUE, theme.VERMILLION, theme.GREEN, theme.PURPLE, theme.ORANGE, theme.SKY, theme.YELLOW,
 )  # fmt: skip
 VENN_MAX = 3
+PAIRS_IN_A_ROW = 3
 THRESHOLDS = np.linspace(0.5, 1.0, 101)
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 """Lines of single predictors, of fusions, and of the best of all."""
@@ -67,6 +68,8 @@ def draw_curves(study: AssayStudy, stem: Path) -> Markup:
     ]
 
     def draw(axes: Sequence["Axes"]) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for axis, (title, curves, dash) in zip(axes, panels, strict=True):
             for (name, values), colour in zip(curves.items(), cycle(COLOURS), strict=False):
                 chosen = name in best
@@ -86,6 +89,7 @@ def draw_curves(study: AssayStudy, stem: Path) -> Markup:
             axis.set_xlim(0.5, 1.0)
             axis.legend(fontsize=8.5)
         axes[0].set_ylim(0, len(study.assays))
+        axes[0].yaxis.set_major_locator(MaxNLocator(integer=True))
         axes[0].set_ylabel(f"assays above, of {len(study.assays)}")
 
     return publish(
@@ -185,7 +189,9 @@ def draw_pairs(study: AssayStudy, pairs: Sequence[tuple[str, str]], stem: Path) 
     """
 
     def draw(axes: Sequence["Axes"]) -> None:
-        for axis, (first, second) in zip(axes, pairs, strict=True):
+        for axis in axes[len(pairs) :]:  # one or two are not drawn larger than three
+            axis.set_axis_off()
+        for axis, (first, second) in zip(axes, pairs, strict=False):
             x, y = study.auroc[first], study.auroc[second]
             axis.plot([0, 1], [0, 1], color=theme.INK, lw=0.8, alpha=0.6)
             colours = np.where(y > x, theme.BLUE, theme.VERMILLION)
@@ -200,8 +206,8 @@ def draw_pairs(study: AssayStudy, pairs: Sequence[tuple[str, str]], stem: Path) 
         draw,
         stem,
         label="AUROC of each assay by two predictors",
-        size_in=(9.6 if len(pairs) > 1 else 4.6, 3.6),
-        columns=len(pairs),
+        size_in=(9.6, 3.6),
+        columns=PAIRS_IN_A_ROW,
     )
 
 

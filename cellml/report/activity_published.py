@@ -8,13 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from cellml.metrics.predictor_tests import compare_predictors
-from cellml.report.activity_figures import draw_pairs
+from cellml.report.activity_figures import PAIRS_IN_A_ROW, draw_pairs
 from cellml.report.activity_results import AssayStudy
 from cellml.report.activity_tables import number
 from cellml.report.html import Chapter, Figure, Headline, Section, Table
-
-IN_A_ROW = 3
-"""Scatter plots of one figure."""
 
 
 class Beside(NamedTuple):
@@ -57,8 +54,8 @@ def published_chapter(
     """
     figures: list[Table | Figure] = []
     names = [name for name, pair in pairs.items() if pair.both.any()]
-    for first in range(0, len(names), IN_A_ROW):
-        some = names[first : first + IN_A_ROW]
+    for first in range(0, len(names), PAIRS_IN_A_ROW):
+        some = names[first : first + PAIRS_IN_A_ROW]
         auroc = {}
         for name in some:
             auroc |= {
@@ -71,7 +68,7 @@ def published_chapter(
                 draw_pairs(
                     study,
                     [(f"{name}, published", f"{name}, here") for name in some],
-                    folder / f"published_{first // IN_A_ROW}",
+                    folder / f"published_{first // PAIRS_IN_A_ROW}",
                 ),
                 "A dot an assay; blue above the diagonal, where the model trained here is better.",
             )
@@ -96,7 +93,7 @@ def published_chapter(
             Section("Means", [paragraph], [_means(pairs), *figures]),
             Section("Assay by assay", (), [every]),
         ],
-        [_headline(name, pair) for name, pair in list(pairs.items())[:IN_A_ROW]],
+        [_headline(name, pair) for name, pair in list(pairs.items())[:PAIRS_IN_A_ROW]],
     )
 
 

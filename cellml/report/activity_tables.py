@@ -168,11 +168,13 @@ def _score_name(score: str) -> str:
 
 
 def _largest(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> frozenset[tuple[int, int]]:
-    """Cells with the largest number of their column, as shown."""
+    """Cells with the largest number of their column, as shown; none where all are the same."""
     strong = set()
     for column in columns:
         cells = [row[column].split(" ")[0] for row in rows]
         values = [-np.inf if cell == DASH else float(cell) for cell in cells]
         top = max(values, default=-np.inf)
+        if top == min(values, default=-np.inf):
+            continue
         strong |= {(y, column) for y, v in enumerate(values) if v == top and np.isfinite(top)}
     return frozenset(strong) if len(rows) > 1 else frozenset()

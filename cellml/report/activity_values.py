@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from cellml.metrics.predictor_tests import compare_predictors
 from cellml.report import theme
-from cellml.report.activity_figures import COLOURS
+from cellml.report.activity_figures import COLOURS, PAIRS_IN_A_ROW
 from cellml.report.activity_tables import number
 from cellml.report.activity_trust import NAMES, trust_chapters
 from cellml.report.activity_trust_results import Trust
@@ -39,7 +39,6 @@ EXPLAINED = {
     "cross_entropy": "cross-entropy, mean negative logarithm of the true class's probability",
     "auroc_macro": "AUROC, macro: mean over the classes of the AUROC of one against the rest",
 }
-PAIRS_DRAWN = 3
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,9 @@ def write_value_report(
     Returns:
       The page; it needs no other file.
     """
-    chapters = [_predictors(folder, study), _assays(study), _tests(folder, study)]
+    chapters = [_predictors(folder, study)]
+    if len(study.assays) > 1:  # of one assay the first table says all
+        chapters += [_assays(study), _tests(folder, study)]
     chapters += trust_chapters(folder, trust) if trust is not None else []
     what = "values" if study.kind == "regression" else "classes"
     introduction = (
@@ -123,7 +124,7 @@ def means_table(study: ValueStudy) -> Table:
     return Table(
         ["predictor", *(_title(score) for score in study.scores)],
         rows,
-        f"Means over {_count(len(study.assays), 'assay')}. {explained}."
+        f"Means over {_count(len(study.assays), 'assay')}: {explained}."
         + (f" Assays without a score: {some}." if some else ""),
         frozenset(strong),
     )
@@ -194,7 +195,7 @@ def draw_scores(study: ValueStudy, stem: Path) -> Markup:
                 mean = _mean(by[name])
                 if np.isfinite(mean) and len(study.assays) > 1:
                     axis.plot([mean, mean], [y - 0.34, y + 0.34], color=theme.INK, lw=2.2)
-            axis.set_title(_title(score) + (" (small is good)" if score in SMALL_IS_GOOD else ""))
+            axis.set_title(_title(score) + (" (less is better)" if score in SMALL_IS_GOOD else ""))
             axis.set_ylim(-0.6, len(names) - 0.4)
             axis.grid(axis="y", visible=False)
             axis.margins(x=0.08)
@@ -224,7 +225,9 @@ def draw_assay_pairs(
     sign = -1 if score in SMALL_IS_GOOD else 1
 
     def draw(axes: Sequence["Axes"]) -> None:
-        for axis, (first, second) in zip(axes, pairs, strict=True):
+        for axis in axes[len(pairs) :]:
+            axis.set_axis_off()
+        for axis, (first, second) in zip(axes, pairs, strict=False):
             x, y = by[first], by[second]
             known = np.concatenate([x, y])[np.isfinite(np.concatenate([x, y]))]
             low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
@@ -240,15 +243,16 @@ def draw_assay_pairs(
             axis.set_aspect("equal")
 
     return publish(draw, stem, label=f"{_title(score)} of each assay by two predictors",
-                   size_in=(9.6 if len(pairs) > 1 else 4.6, 3.6), columns=len(pairs))  # fmt: skip
+                   size_in=(9.6, 3.6), columns=PAIRS_IN_A_ROW)  # fmt: skip
 
 
 def _predictors(folder: Path, study: ValueStudy) -> Chapter:
     unit = " RMSE and MAE are in the units of each assay: do not compare assays by them." * (
         study.kind == "regression" and len(study.assays) > 1
     )
-    dots = "a dot an assay, the black line their mean" if len(study.assays) > 1 else "the assay"
-    figure = Figure(draw_scores(study, folder / "scores"), f"Every score: {dots}.{unit}", "Scores")
+    several = len(study.assays) > 1
+    dots = "A dot an assay, the black line their mean." if several else "The one assay there is."
+    figure = Figure(draw_scores(study, folder / "scores"), dots + unit, "Scores")
     headlines = []
     for name in study.predictors[:4]:
         values = [number(_mean(study.scores[score][name])) for score in study.leading]
@@ -272,12 +276,10 @@ def _tests(folder: Path, study: ValueStudy) -> Chapter:
     title, lead = "Is one predictor better than another?", "Paired tests on the same assays."
     if not pairs:
         return Chapter(title, lead, [Section("Pairs", ["There is one predictor only."])])
-    blocks: list[Table | Figure] = []
-    if len(study.assays) > 1:
-        score = study.leading[-1]  # without a unit
-        drawing = draw_assay_pairs(study, score, pairs[:PAIRS_DRAWN], folder / "pairs")
-        caption = f"{_title(score)}, a dot an assay; blue where the predictor on the left wins."
-        blocks.append(Figure(drawing, caption, "Pairs"))
+    score = study.leading[-1]  # without a unit
+    drawing = draw_assay_pairs(study, score, pairs[:PAIRS_IN_A_ROW], folder / "pairs")
+    caption = f"{_title(score)}, a dot an assay; blue where the predictor on the left wins."
+    blocks: list[Table | Figure] = [Figure(drawing, caption, "Pairs")]
     blocks += [paired_table(study, score) for score in study.leading]
     return Chapter(title, lead, [Section("Pairs", (), blocks)])
 
@@ -289,7 +291,8 @@ def _few_ticks(axis: "Axes") -> None:
 
 
 def _title(score: str) -> str:
-    return NAMES.get(score, score)
+    name = NAMES.get(score, score)
+    return name[0].upper() + name[1:]
 
 
 def _count(number_of: int, word: str) -> str:

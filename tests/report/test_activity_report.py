@@ -35,6 +35,8 @@ def study() -> AssayStudy:
 def test_tables_by_hand(study):
     first = predictors(study)
     assert first.rows[0] == ["CS", "4 (67 %)", "3 (50 %)", "2 (33 %)", "0.722", "0.750", "1"]
+    # Three equal counts above .7 and .9: none is the largest.
+    assert first.strong == {(0, 1), (1, 1), (2, 4), (2, 5)}
     second = {row[0]: row[1:] for row in modalities(study, 0.9).rows}
     assert second == {
         "one modality": ["2", "2", "-"],

@@ -78,11 +78,17 @@ def test_one_predictor_of_one_assay_and_classes(tmp_path):
     one = ValueStudy("regression", ("a",), {"rmse": {"net": np.array([NAN])}}, "mean")
     assert "<svg" in draw_scores(one, tmp_path / "s")
     page = write_value_report(tmp_path / "one", one, title="T", facts={}).read_text()
-    assert "There is one predictor only." in text_of(page)
+    assert "1 predictor of 1 assay" in text_of(page)
+    assert "Assay by assay" not in text_of(page)  # the first table says it
     scores = {name: {"net": np.array([0.5, 0.7]), "l": np.array([0.4, NAN])}
               for name in ("accuracy", "cross_entropy", "auroc_macro")}  # fmt: skip
     classes = ValueStudy("multiclass", ("a", "b"), scores, "mean", ("cell", "yeast"))
     text = text_of(write_value_report(tmp_path / "c", classes, title="T", facts={}).read_text())
+    alone = ValueStudy(
+        "multiclass", ("a", "b"), {"accuracy": {"net": np.array([0.5, 0.7])}}, "mean"
+    )
+    page = write_value_report(tmp_path / "alone", alone, title="T", facts={}).read_text()
+    assert "There is one predictor only." in text_of(page)
     assert "whose readouts are classes" in text
     assert "AUROC, macro of each assay; larger is better." in text
 
