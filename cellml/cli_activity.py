@@ -26,12 +26,15 @@ Ignore = Annotated[
     list[str] | None, typer.Option("--ignore", help="A numeric column that is none; repeatable.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at a SMILES that cannot be read.")]
+Cache = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder of molecule codes, to share.")
+]
 Workers = Annotated[int, typer.Option(help="Processes.")]
 SplitColumn = Annotated[
     str | None, typer.Option(help="Names the fold of each compound, or train, val, test.")
 ]
 SplitsFile = Annotated[
-    Path | None, typer.Option(metavar="JSON", help="Splits as Chemprop has them.")
+    Path | None, typer.Option(metavar="FILE", help="Splits as Chemprop has them, JSON or pickle.")
 ]
 Radius = Annotated[int, typer.Option(help="Of the baseline's Morgan bits.")]
 Size = Annotated[int, typer.Option(help="Of the baseline's Morgan bits.")]
@@ -89,13 +92,19 @@ def _split(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for results.")],
     split: Annotated[
-        str, typer.Option(help="scaffold, scaffold_balanced, random, kmeans or column.")
-    ] = "scaffold",
+        str | None,
+        typer.Option(
+            help="scaffold, scaffold_balanced, random, kmeans, column or file [scaffold]."
+        ),
+    ] = None,
     folds: Annotated[int | None, typer.Option(help="Number of folds [5].")] = None,
     fractions: Annotated[
         str | None, typer.Option(help="Train, val, test instead of folds: .8,.1,.1.")
     ] = None,
-    column: Annotated[str | None, typer.Option(help="Of --split column.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Folds or parts that are there, to report on.")
+    ] = None,
+    splits_file: SplitsFile = None,
     features: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Profiles for --split kmeans.")
     ] = None,
@@ -119,10 +128,11 @@ def _split(
     options = command.SplitOptions(
         source=CompoundSource(data, smiles_column, targets or (), ignore or ()),
         out=out,
-        split=split,
+        split=split or ("column" if column else "file" if splits_file else "scaffold"),
         folds=folds,
         fractions=binary_fractions(fractions) if fractions else None,
         column=column,
+        splits_file=splits_file,
         features=features,
         identity_safe=identity_safe,
         seed=seed,

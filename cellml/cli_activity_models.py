@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cellml.cli_activity import (
+    Cache,
     Data,
     Ignore,
     Smiles,
@@ -37,6 +38,10 @@ Holdout = Annotated[
     list[str] | None, typer.Option(help="Folds to hold out; repeatable [each in turn].")
 ]
 FeaturesOnly = Annotated[bool, typer.Option("--features-only", help="Leave the structures out.")]
+ScaleFeatures = Annotated[
+    bool,
+    typer.Option(help="Whether features are standardised by the training compounds."),
+]
 Representation = Annotated[str | None, typer.Option(help="graph, morgan or both [the preset's].")]
 Ensemble = Annotated[int | None, typer.Option(help="Members, trained together.")]
 Epochs = Annotated[int | None, typer.Option(help="Length [the preset's].")]
@@ -60,17 +65,22 @@ def _train(
     holdout_fold: Holdout = None,
     features: Features = None,
     features_only: FeaturesOnly = False,
+    scale_features: ScaleFeatures = True,
     representation: Representation = None,
     ensemble: Ensemble = None,
     epochs: Epochs = None,
     kind: Kind = None,
     change: Change = None,
     baseline: Annotated[bool, typer.Option(help="Whether to train the linear baseline.")] = True,
+    leakage_report: Annotated[
+        bool, typer.Option("--leakage-report", help="Write leakage.json: what the split lets by.")
+    ] = False,
     seed: Seed = 0,
     smiles_column: Smiles = None,
     targets: Targets = None,
     ignore: Ignore = None,
     strict: Strict = False,
+    cache: Cache = None,
     workers: Workers = 1,
 ) -> None:
     """Train on SMILES and assays, and features if given; score held-out compounds; resumes."""
@@ -90,6 +100,7 @@ def _train(
         holdout=holdout_fold or (),
         features=features or (),
         features_only=features_only,
+        scale_features=scale_features,
         representation=representation,
         ensemble=ensemble,
         epochs=epochs,
@@ -97,7 +108,9 @@ def _train(
         changes=change or (),
         seed=seed,
         baseline=baseline,
+        leakage=leakage_report,
         strict=strict,
+        cache=cache,
         workers=workers,
     )
     raise typer.Exit(command.run(options, Console()))
@@ -130,6 +143,7 @@ def _tune(
     holdout_fold: Holdout = None,
     features: Features = None,
     features_only: FeaturesOnly = False,
+    scale_features: ScaleFeatures = True,
     representation: Representation = None,
     ensemble: Ensemble = None,
     epochs: Epochs = None,
@@ -140,6 +154,7 @@ def _tune(
     targets: Targets = None,
     ignore: Ignore = None,
     strict: Strict = False,
+    cache: Cache = None,
     workers: Workers = 1,
 ) -> None:
     """Search settings on what is not held out, with Optuna; resumes; prints the train command."""
@@ -160,6 +175,7 @@ def _tune(
         holdout=holdout_fold or (),
         features=features or (),
         features_only=features_only,
+        scale_features=scale_features,
         representation=representation,
         ensemble=ensemble,
         epochs=epochs,
@@ -167,6 +183,7 @@ def _tune(
         changes=change or (),
         seed=seed,
         strict=strict,
+        cache=cache,
         workers=workers,
     )
     options = command.TuneOptions(train, trials, timeout, inner_split, ranges or ())
@@ -184,8 +201,13 @@ def _predict(
     spread: Annotated[
         bool, typer.Option("--spread", help="Add the standard deviation over the members.")
     ] = False,
+    dropout_samples: Annotated[
+        int, typer.Option(help="Passes of MC dropout a member; adds their deviation, too.")
+    ] = 0,
     batch_size: Annotated[int, typer.Option(help="Compounds at a time.")] = 256,
     smiles_column: Smiles = None,
+    strict: Strict = False,
+    cache: Cache = None,
     workers: Workers = 1,
 ) -> None:
     """Predict new compounds: order kept, rows that cannot be predicted say why."""
@@ -200,7 +222,10 @@ def _predict(
         out=out,
         features=features or (),
         spread=spread,
+        dropout_samples=dropout_samples,
         batch_size=batch_size,
+        strict=strict,
+        cache=cache,
         workers=workers,
     )
     raise typer.Exit(command.run(options, Console()))
@@ -226,6 +251,7 @@ def _explain(
     steps: Annotated[int, typer.Option(help="Gradients a compound; more are more exact.")] = 64,
     batch_size: Annotated[int, typer.Option(help="Compounds at a time.")] = 64,
     smiles_column: Smiles = None,
+    cache: Cache = None,
     workers: Workers = 1,
 ) -> None:
     """Draw which atoms speak for a hit and which against it: integrated gradients."""
@@ -244,6 +270,7 @@ def _explain(
         features=features or (),
         steps=steps,
         batch_size=batch_size,
+        cache=cache,
         workers=workers,
     )
     raise typer.Exit(command.run(options, Console()))

@@ -111,11 +111,11 @@ def predict_linear(
     workers: int = 1,
     progress: Report | None = None,
 ) -> tuple[Float[np.ndarray, "n t"], list[Rejected]]:
-    """Predicts every held-out compound from all compounds that are not held out with it.
+    """Predicts every held-out compound from the training part of the split that holds it out.
 
     Args:
       table: Compounds and binary assays.
-      folds: Their folds; validation compounds help to train, as nothing is tuned here.
+      folds: Their folds; as other models, this one does not learn from validation compounds.
       settings: Of the model.
       only: Held-out folds to predict; all, if None.
       workers: Processes for the fingerprints.
@@ -151,7 +151,7 @@ def predict_linear(
             found = fit_linear(
                 bits,
                 table.labels,
-                train=(folds.fold >= 0) & (folds.fold != fold) & readable,
+                train=folds.trains(fold) & readable,
                 test=test,
                 regularisation=settings.regularisation,
                 progress=report,
@@ -193,6 +193,7 @@ def kept_linear(
         "\n".join(table.smiles).encode(),
         table.labels.tobytes(),
         folds.fold.tobytes(),
+        *(folds.trains(fold).tobytes() for fold in sorted(only)),
     ):
         digest.update(hashlib.sha256(piece).digest())
     key = digest.hexdigest()

@@ -9,10 +9,9 @@ from rich.console import Console
 from cellml.commands.activity_baseline import LinearSettings, kept_linear, predict_linear
 from cellml.commands.activity_inputs import CompoundFolds, column_names, named_files
 from cellml.commands.activity_trust import Prediction
-from cellml.data.assay_tables import AssayTable, require_binary
+from cellml.data.assay_tables import AssayTable, require_binary, require_classes
 from cellml.data.fingerprints import morgan_fingerprints
 from cellml.data.prediction_tables import PredictionRows, align_predictions, read_prediction_rows
-from cellml.data.text_tables import line_of
 from cellml.errors import UsageError, UserError
 from cellml.screening.linear_values import RIDGE, fit_multinomial, fit_ridge
 
@@ -75,17 +74,8 @@ def check_labels(kind: str, table: AssayTable, n_classes: int) -> None:
     """
     if kind == "binary":
         require_binary(table)
-    if kind != "multiclass":
-        return
-    values = np.nan_to_num(table.labels)
-    strange = (values != np.round(values)) | (values < 0) | (values >= n_classes)
-    if strange.any():
-        row, column = np.argwhere(strange)[0].tolist()
-        raise UserError(
-            f"{table.path}, line {line_of(row)}, column {table.names[column]!r}: found "
-            f"{table.labels[row, column]:g}, expected the number of a class from 0 to "
-            f"{n_classes - 1}, as many as the predictions have"
-        )
+    if kind == "multiclass":
+        require_classes(table, n_classes)
 
 
 def describe_baseline(kind: str, settings: LinearSettings) -> str:
@@ -151,7 +141,7 @@ def predict_baseline(
         joined = np.full(shape, np.nan, np.float32)
         for fold in only:
             test = (folds.fold == fold) & readable
-            train = (folds.fold >= 0) & (folds.fold != fold) & readable
+            train = folds.trains(fold) & readable
             if kind == "regression":
                 joined[test] = fit_ridge(bits, table.labels, train=train, test=test)[test]
             else:

@@ -18,7 +18,7 @@ from cellml.data.molecules import write_rejected
 from cellml.data.text_tables import suggestion, write_csv
 from cellml.data.writers import atomic
 from cellml.errors import UsageError
-from cellml.experiment.activity_data import describe, read_modalities
+from cellml.experiment.activity_data import describe, read_features_of
 from cellml.experiment.activity_explanations import (
     Explanation,
     explain,
@@ -26,7 +26,7 @@ from cellml.experiment.activity_explanations import (
     rows_of_atoms,
 )
 from cellml.report.html import Chapter, Figure, Section, write_report
-from cellml.tasks.activity import ActivitySpec, Modality
+from cellml.tasks.activity import ActivitySpec
 
 PAGE, ATOMS, MOLECULES, REJECTED = "index.html", "attributions.csv", "molecules.csv", "rejected.csv"
 ERROR_WARNED = 0.05  # share of the difference that the sum may miss without a word
@@ -47,6 +47,7 @@ class ExplainOptions:
       features: One file a modality of the model.
       steps: Gradients on the way, see `integrated_gradients`.
       batch_size: Compounds at a time.
+      cache: Folder of molecule codes; None for none.
       workers: Processes for featurising.
     """
 
@@ -60,6 +61,7 @@ class ExplainOptions:
     features: Sequence[Path] = ()
     steps: int = 64
     batch_size: int = 64
+    cache: Path | None = None
     workers: int = 1
 
 
@@ -87,13 +89,8 @@ def run(options: ExplainOptions, console: Console) -> int:
     smiles = tuple(options.smiles)
     if options.data is not None:
         smiles = read_smiles(options.data, smiles_column=options.smiles_column)
-    modalities, features = read_modalities(options.features, smiles)
-    if _names(modalities) != _names(spec.modalities):
-        raise UsageError(
-            f"--features: the model takes {_names(spec.modalities)}, found {_names(modalities)} "
-            "(names of the files)"
-        )
-    described = describe(spec, smiles, features, workers=options.workers)
+    features = read_features_of(spec, options.features, smiles)
+    described = describe(spec, smiles, features, cache=options.cache, workers=options.workers)
     found = explain(
         models,
         described,
@@ -226,7 +223,3 @@ def _write_page(
     }
     title = f"Why these molecules: {assay}"
     write_report(options.out / PAGE, title, introduction, [chapter], facts)
-
-
-def _names(modalities: Sequence[Modality]) -> str:
-    return ", ".join(modality.name for modality in modalities) or "none"

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from rich.console import Console
 
+from cellml.commands.activity_held_out import PART, RUN, TESTS, VALIDATES
 from cellml.commands.activity_inputs import FOLD, CompoundSource, column_names, named_files
 from cellml.commands.long_work import count, say
 from cellml.data.assay_tables import AssayTable, require_binary
 from cellml.data.prediction_tables import (
+    REASON,
+    ROW,
     PredictionRows,
     align_predictions,
     read_prediction_rows,
@@ -26,8 +29,6 @@ from cellml.screening.fusion import RULES, Stacking, best_of, fit_stacking, fuse
 
 STACKING, BEST_OF = "stacking", "best_of"
 ALL_RULES = (*RULES, STACKING, BEST_OF)
-RUN = "run"
-"""Column of validation predictions: the run, named as the fold that it tests."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class FuseOptions:
       targets: Assays; all that the first file has, if empty.
       smiles_column: The first column of each file, if None.
       validation: With `stacking`: predictions of validation compounds by the same runs, likewise
-        `NAME=FILE`; a column `run` says which test fold their run holds out.
+        `NAME=FILE`; a column `run` says which test fold their run holds out. Of a file with a
+        column `part` the part `val` is taken; none of these compounds may be among those joined.
       truth: With `stacking`: the readouts of these compounds.
       fold_column: Of the predictions and the truth.
       penalty: Of `stacking`.
@@ -84,15 +86,14 @@ def run(options: FuseOptions, console: Console) -> None:
     if len(files) < 2:
         raise UsageError(f"predictions of {', '.join(files)} alone: two predictors needed")
     assays = _assays(options, next(iter(files.values()))[0])
-    parts = {name: _read(options, paths, assays) for name, paths in files.items()}
+    parts = {name: _read(options, paths, assays, TESTS) for name, paths in files.items()}
     compounds = _compounds(options, list(parts.values()), assays)
     predicted = _stack(options, parts, compounds)
     if needed:
         joined = _stacked(options, predicted, compounds, assays, list(files), console)
     else:
         joined = fuse(predicted, options.rule)
-    fold = compounds.others if options.fold_column in compounds.others.column_names else None
-    write_predictions(options.out, compounds.smiles, joined, assays, fold)
+    write_predictions(options.out, compounds.smiles, joined, assays, compounds.others)
     partly = int(np.isnan(predicted).all(2).any(0).sum())
     say(console, f"wrote {options.out}: {options.rule} of {', '.join(files)} for "
         f"{count(len(compounds.smiles), 'compound')}, {count(len(assays), 'assay')}")  # fmt: skip
@@ -105,11 +106,15 @@ def _assays(options: FuseOptions, path: Path) -> list[str]:
         return list(options.targets)
     names = column_names(path)
     smiles = options.smiles_column if options.smiles_column in names else names[0]
-    skipped = {smiles, options.fold_column, RUN}
+    skipped = {smiles, options.fold_column, RUN, ROW, PART, REASON}
+    skipped |= {f"{name}_sd" for name in names}  # what `predict --spread` adds
     return [name for name in names if name not in skipped]
 
 
-def _read(options: FuseOptions, paths: Sequence[Path], assays: list[str]) -> list[PredictionRows]:
+def _read(
+    options: FuseOptions, paths: Sequence[Path], assays: list[str], wanted: str
+) -> list[PredictionRows]:
+    """Reads predictions; of a file that knows the part of each compound, those of one part."""
     parts = []
     for path in paths:
         part = read_prediction_rows(path, assays, smiles_column=options.smiles_column)
@@ -120,27 +125,55 @@ def _read(options: FuseOptions, paths: Sequence[Path], assays: list[str]) -> lis
                 f"{path}, line {line_of(row)}, column {assays[column]!r}: found "
                 f"{part.values[row, column]:g}, a probability from 0 to 1 expected"
             )
-        parts.append(part)
+        parts.append(_of_part(part, wanted))
     return parts
+
+
+def _of_part(part: PredictionRows, wanted: str) -> PredictionRows:
+    if PART not in part.others.column_names:
+        return part
+    found = part.others[PART].to_pylist()
+    rows = np.flatnonzero(np.array(found) == wanted)
+    if not rows.size:
+        raise UserError(
+            f"{part.path}, column {PART!r}: no compound of part {wanted!r}, found "
+            f"{', '.join(sorted(set(found)))}; a model must not be judged by what it was trained on"
+        )
+    return _take(part, rows)
+
+
+def _take(part: PredictionRows, rows: Int[np.ndarray, " k"]) -> PredictionRows:
+    smiles = tuple(part.smiles[row] for row in rows.tolist())
+    return PredictionRows(part.path, smiles, part.values[rows], part.others.take(pa.array(rows)))
 
 
 def _compounds(
     options: FuseOptions, predictors: Sequence[Sequence[PredictionRows]], assays: list[str]
 ) -> AssayTable:
-    """All compounds that any predictor speaks of, in the order of the first, then of the others."""
-    keys: dict[tuple[str, str, int], None] = {}
-    has_fold = all(
-        options.fold_column in part.others.column_names for parts in predictors for part in parts
-    )
+    """All compounds that any predictor speaks of, in the order of the first, then of the others.
+
+    Equal SMILES are told apart by fold and row of the table, where all files have them, or else by
+    how often they came before.
+    """
+    every = [part for parts in predictors for part in parts]
+    columns = [
+        name
+        for name in (options.fold_column, ROW)
+        if all(name in part.others.column_names for part in every)
+    ]
+    keys: dict[tuple[object, ...], None] = {}
     for parts in predictors:
-        times: dict[tuple[str, str], int] = {}
+        times: dict[tuple[str, ...], int] = {}
         for part in parts:
-            folds = part.others[options.fold_column].to_pylist() if has_fold else None
-            for key in zip(part.smiles, folds or [""] * len(part.smiles), strict=True):
+            texts = [part.others[name].to_pylist() for name in columns]
+            for key in zip(part.smiles, *texts, strict=True):
                 times[key] = times.get(key, 0) + 1
                 keys[(*key, times[key])] = None
-    smiles = tuple(key[0] for key in keys)
-    others = {options.fold_column: pa.array([k[1] for k in keys])} if has_fold else {}
+    smiles = tuple(str(key[0]) for key in keys)
+    others = {
+        name: pa.array([str(key[i]) for key in keys], pa.string())
+        for i, name in enumerate(columns, 1)
+    }
     labels = np.full((len(smiles), len(assays)), np.nan, np.float32)
     return AssayTable(options.out, smiles, labels, tuple(assays), pa.table(others))
 
@@ -168,7 +201,7 @@ def _stacked(
     files = named_files(options.validation, "validation predictions")
     if list(files) != names:
         raise UsageError(f"--validation is of {', '.join(files)}, {', '.join(names)} expected")
-    parts = [_read(options, paths, assays) for paths in files.values()]
+    parts = [_read(options, paths, assays, VALIDATES) for paths in files.values()]
     runs = _runs(parts)
     folds = (
         compounds.column(options.fold_column)
@@ -183,8 +216,10 @@ def _stacked(
     truth = _truth(options, assays)
     joined = np.full(predicted.shape[1:], np.nan)
     for run_name in runs:
-        model = _fit(options, parts, run_name, truth, len(assays))
         rows = np.array([run_name in ("", fold) for fold in folds])
+        model = _fit(options, parts, run_name, truth, len(assays))
+        for part in (part for files in parts for part in files):
+            _refuse_overlap(_of_run(part, run_name), compounds.take(np.flatnonzero(rows)))
         joined[rows] = model.predict(predicted[:, rows])
         weights = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, model.weights, strict=True))
         say(console, f"run {run_name or 'one and only'}: weights of the logits {weights}")
@@ -245,9 +280,25 @@ def _fit(
 def _of_run(part: PredictionRows, run_name: str) -> PredictionRows:
     if not run_name:
         return part
-    rows = np.flatnonzero(np.array(part.others[RUN].to_pylist()) == run_name)
-    smiles = tuple(part.smiles[row] for row in rows.tolist())
-    return PredictionRows(part.path, smiles, part.values[rows], part.others.take(pa.array(rows)))
+    return _take(part, np.flatnonzero(np.array(part.others[RUN].to_pylist()) == run_name))
+
+
+def _refuse_overlap(validation: PredictionRows, compounds: AssayTable) -> None:
+    """Raises where compounds to be joined are among those that the weights are learned from."""
+
+    def keys(smiles: Sequence[str], others: pa.Table) -> list[tuple[str, str]]:
+        texts = others[ROW].to_pylist() if by_row else [""] * len(smiles)
+        return list(zip(smiles, texts, strict=True))
+
+    by_row = all(ROW in others.column_names for others in (validation.others, compounds.others))
+    joined = set(keys(compounds.smiles, compounds.others))
+    for line, key in enumerate(keys(validation.smiles, validation.others)):
+        if key in joined:
+            raise UserError(
+                f"{validation.path}, line {line_of(line)} of its compounds: {key[0]!r} is among "
+                "the predictions to be joined, too: stacking would learn from what it predicts; "
+                "validation compounds of the same runs expected (validation.csv of `train`)"
+            )
 
 
 def _write_best(options: FuseOptions, console: Console) -> None:

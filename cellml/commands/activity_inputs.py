@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from cellml.data.assay_tables import AssayTable, read_assays
-from cellml.data.split_files import read_splits
+from cellml.data.split_files import CompoundSplit, read_splits
 from cellml.data.text_tables import line_of
 from cellml.errors import UsageError, UserError
-from cellml.screening.splits import column_folds
 
 PART_NAMES = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
+PARTS = ("train", "val", "test")
 FOLD = "fold"
 
 
@@ -76,11 +76,38 @@ class CompoundFolds:
       fold: Number of its fold, -1 for none.
       names: Of the folds.
       tested: Numbers of the folds that are held out in turn: all, or the test part alone.
+      splits: What each of `tested` trains on and validates with, where a file says so; it may leave
+        compounds out.
     """
 
     fold: Int[np.ndarray, " n"]
     names: tuple[str, ...]
     tested: tuple[int, ...]
+    splits: tuple[CompoundSplit, ...] = ()
+
+    def split_of(self, tested: int) -> CompoundSplit:
+        """What a training that holds out a fold learns from, is chosen by, and is tested on.
+
+        Args:
+          tested: Number of the fold.
+
+        Returns:
+          Rows. Without `splits` the second of three parts validates; of folds, all others train.
+        """
+        if self.splits:
+            return self.splits[self.tested.index(tested)]
+        validates = np.zeros(len(self.fold), bool)
+        if self.names == PARTS:
+            validates = self.fold == 1
+        tests = self.fold == tested
+        trains = (self.fold >= 0) & ~validates & ~tests
+        return CompoundSplit(*(np.flatnonzero(side) for side in (trains, validates, tests)))
+
+    def trains(self, tested: int) -> Bool[np.ndarray, " n"]:
+        """Compounds of the training part of `split_of`."""
+        mask = np.zeros(len(self.fold), bool)
+        mask[self.split_of(tested).train] = True
+        return mask
 
 
 def read_folds(
@@ -101,6 +128,8 @@ def read_folds(
       UsageError: Both are given.
       UserError: The column or file is not there, or a compound is tested twice.
     """
+    from cellml.screening.splits import column_folds  # slow to import
+
     if column and splits_file:
         raise UsageError("a column of folds and a file of splits exclude each other")
     if splits_file:
@@ -112,7 +141,7 @@ def read_folds(
     lowered = {text.lower() for text in texts} - {""}
     if lowered and lowered <= set(PART_NAMES):
         fold[:] = [PART_NAMES.get(text.lower(), -1) for text in texts]
-        return CompoundFolds(fold, ("train", "val", "test"), (2,))
+        return CompoundFolds(fold, PARTS, (2,))
     inside = [i for i, text in enumerate(texts) if text]
     if not inside:
         raise UserError(f"{table.path}, column {column!r}: no compound has a fold")
@@ -168,19 +197,37 @@ def texts_of(labels: Float[np.ndarray, " n"]) -> list[str]:
     return ["" if np.isnan(value) else f"{value:.9g}" for value in labels.tolist()]
 
 
-def _from_file(path: Path, n: int) -> CompoundFolds:
-    splits = read_splits(path, n)
+def folds_of_splits(splits: Sequence[CompoundSplit], n: int) -> CompoundFolds:
+    """Splits whose test parts do not overlap as folds; a single one has three parts.
+
+    Args:
+      splits: At least one.
+      n: Rows of the table.
+
+    Returns:
+      The folds, numbered in order.
+    """
     fold = np.full(n, -1, np.int64)
     if len(splits) == 1:
         for part, rows in enumerate(splits[0]):
             fold[rows] = part
-        return CompoundFolds(fold, ("train", "val", "test"), (2,))
+        return CompoundFolds(fold, PARTS, (2,), tuple(splits))
     for number, split in enumerate(splits):
-        if (taken := fold[split.test] >= 0).any():
+        fold[split.test] = number
+    numbers = tuple(range(len(splits)))
+    return CompoundFolds(fold, tuple(map(str, numbers)), numbers, tuple(splits))
+
+
+def _from_file(path: Path, n: int) -> CompoundFolds:
+    splits = read_splits(path, n)
+    tested = np.full(n, -1)
+    for number, split in enumerate(splits if len(splits) > 1 else []):
+        if (taken := tested[split.test] >= 0).any():
             row = int(split.test[np.argmax(taken)])
             raise UserError(
-                f"{path}: row {row} is tested by splits {fold[row]} and {number}; folds that do "
-                "not overlap expected (evaluate replicates one at a time)"
+                f"{path}: row {row} (line {line_of(row)} of the table) is tested by splits "
+                f"{tested[row]} and {number}; folds that do not overlap expected (give replicates "
+                "one at a time)"
             )
-        fold[split.test] = number
-    return CompoundFolds(fold, tuple(map(str, range(len(splits)))), tuple(range(len(splits))))
+        tested[split.test] = number
+    return folds_of_splits(splits, n)

@@ -12,14 +12,12 @@ from rich.console import Console
 from cellml.commands.activity_inputs import CompoundSource
 from cellml.commands.long_work import count, say
 from cellml.data.assay_tables import read_smiles
-from cellml.data.prediction_tables import write_predictions
+from cellml.data.molecules import require_all
+from cellml.data.prediction_tables import REASON, write_predictions
 from cellml.errors import UsageError
-from cellml.experiment.activity import MODEL
-from cellml.experiment.activity_data import Predictor, describe, read_modalities
-from cellml.tasks.activity import ActivityModel
-from cellml.tasks.activity_models import from_chemprop, load_activity
-
-REASON = "rejected"
+from cellml.experiment.activity_data import Predictor, describe, read_features_of
+from cellml.tasks.activity import ActivityModel, ActivitySpec
+from cellml.tasks.activity_models import MODEL, from_chemprop, load_activity
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,10 @@ class PredictOptions:
       features: One file a modality of the model; may lack compounds.
       spread: Whether to write the standard deviation over the members, too; an evidential model's
         own is written always.
+      dropout_samples: Passes of MC dropout a member; the spread over them is written, too.
       batch_size: Compounds at a time.
+      strict: Stop where a compound cannot be predicted.
+      cache: Folder of molecule codes, which a second run then need not make; None for none.
       workers: Processes for featurising.
     """
 
@@ -43,7 +44,10 @@ class PredictOptions:
     out: Path
     features: Sequence[Path] = ()
     spread: bool = False
+    dropout_samples: int = 0
     batch_size: int = 256
+    strict: bool = False
+    cache: Path | None = None
     workers: int = 1
 
 
@@ -64,15 +68,20 @@ def run(options: PredictOptions, console: Console) -> int:
     models = load_models(options.checkpoint)
     smiles = read_smiles(options.source.path, smiles_column=options.source.smiles_column)
     spec = models[0].spec
-    modalities, features = read_modalities(options.features, smiles)
-    wanted = [modality.name for modality in spec.modalities]
-    if [modality.name for modality in modalities] != wanted:
+    if options.dropout_samples and not any(dropout_rates(spec)):
         raise UsageError(
-            f"--features: the model takes {', '.join(wanted) or 'none'}, found "
-            f"{', '.join(modality.name for modality in modalities) or 'none'} (names of the files)"
+            "--dropout-samples: the model was trained without dropout, so all passes are alike; "
+            "--spread compares the members of an ensemble"
         )
-    described = describe(spec, smiles, features, workers=options.workers)
-    predictor = Predictor(spec, batch_size=options.batch_size)
+    if options.batch_size < 1 or options.dropout_samples < 0:
+        raise UsageError("--batch-size from 1 and --dropout-samples from 0 expected")
+    features = read_features_of(spec, options.features, smiles)
+    described = describe(spec, smiles, features, cache=options.cache, workers=options.workers)
+    if options.strict:
+        require_all(described.rejected, str(options.source.path))
+    predictor = Predictor(
+        spec, batch_size=options.batch_size, dropout_samples=options.dropout_samples
+    )
     found = [predictor(model, described) for model in models]
     mean = np.mean([each[0] for each in found], axis=0)
     # The models' own spread, and that between the models.
@@ -81,7 +90,7 @@ def run(options: PredictOptions, console: Console) -> int:
         + np.var([each[0] for each in found], axis=0)
     )
     names, columns = _columns(spec.assays, mean, len(smiles), described.rows, "")
-    if options.spread or spec.evidential:
+    if options.spread or spec.evidential or options.dropout_samples:
         more = _columns(spec.assays, spread, len(smiles), described.rows, "_sd")
         names, columns = names + more[0], np.concatenate([columns, more[1]], axis=1)
     reasons = np.full(len(smiles), "", dtype=object)
@@ -96,6 +105,12 @@ def run(options: PredictOptions, console: Console) -> int:
         f"{count(len(models), 'model')}: {options.out}",
     )
     return 0
+
+
+def dropout_rates(spec: ActivitySpec) -> list[float]:
+    """Shares of units that the parts of a network leave out in training."""
+    graph = [float(dict(spec.mpnn).get("dropout", 0.0))] if spec.uses_graph else []
+    return [spec.dropout, spec.input_dropout, *graph]
 
 
 def load_models(checkpoint: Path) -> list[ActivityModel]:
@@ -137,8 +152,8 @@ def _columns(
     ending: str,
 ) -> tuple[list[str], Float[np.ndarray, "n t"]]:
     """Names and numbers of a column an assay, or an assay and class; NaN in other rows."""
-    classes = values.reshape(len(rows), len(assays), -1)
-    k = classes.shape[2]
+    k = values.shape[2] if values.ndim == 3 else 1
+    classes = values.reshape(len(rows), len(assays), k)
     names = [
         f"{name}{ending}" if k == 1 else f"{name}_{i}{ending}" for name in assays for i in range(k)
     ]

@@ -32,6 +32,8 @@ def show_scores(facts: dict[str, Any], trust: Trust, console: Console) -> None:
             cells.append("-" if one is None else _shown(one.ece))
         table.add_row(name, *cells)
     console.print(table, markup=False)
+    if len(facts["folds"]) > 1:
+        console.print(_fold_table(facts), markup=False)
     for reference, others in facts["against"].items():
         for name, test in others.items():
             say(
@@ -46,7 +48,7 @@ def show_scores(facts: dict[str, Any], trust: Trust, console: Console) -> None:
     say(console, f"the means of the folds; undef.: assays without a score{more}.")
     if facts["baseline"]:
         name = next(iter(facts["against"]))
-        say(console, f"{name}: {facts['baseline']}, trained on all but the fold it predicts.")
+        say(console, f"{name}: {facts['baseline']}, trained on the training part of the split.")
     for name, found in facts["predictors"].items():
         if found["unpredicted_readouts"]:
             say(
@@ -72,6 +74,24 @@ def type_table(facts: dict[str, Any]) -> Table:
             above = found["auroc"]["by_type"][kind]["above"]
             cells.append(f"{above['0.7']} ({above['0.9']})")
         table.add_row(f"{kind} ({counts['assays']})", *cells)
+    return table
+
+
+FOLDS_SHOWN = 10
+
+
+def _fold_table(facts: dict[str, Any]) -> Table:
+    """Mean over the assays of the first score in each fold, then mean and deviation of these."""
+    score = SCORES[facts["kind"]][0]
+    folds = facts["folds"][:FOLDS_SHOWN]
+    table = Table(title=f"{NAMES.get(score, score)} by held-out fold", box=None)
+    table.add_column("predictor", overflow="fold", min_width=9)
+    for name in (*folds, "mean", "sd"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, found in facts["predictors"].items():
+        one = found[score]
+        values = [*one["by_fold"][: len(folds)], one["mean_of_folds"], one["sd_over_folds"]]
+        table.add_row(name, *map(_shown, values))
     return table
 
 

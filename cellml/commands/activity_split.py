@@ -9,8 +9,8 @@ import pyarrow as pa
 from jaxtyping import Int
 from rich.console import Console
 
-from cellml.commands.activity_inputs import FOLD, CompoundSource, read_folds, texts_of
-from cellml.commands.activity_leakage import leakage_facts, leakage_table
+from cellml.commands.activity_inputs import FOLD, PARTS, CompoundSource, read_folds, texts_of
+from cellml.commands.activity_leakage import LEAKAGE, leakage_facts, leakage_table
 from cellml.commands.long_work import count, say, showing
 from cellml.data.assay_tables import AssayTable
 from cellml.data.compound_features import read_features
@@ -33,9 +33,8 @@ from cellml.screening.splits import (
     random_parts,
 )
 
-KINDS = ("scaffold", "scaffold_balanced", "random", "kmeans", "column")
-TABLE, SPLITS, LEAKAGE, REJECTED = "split.csv", "splits.json", "leakage.json", "rejected.csv"
-PARTS = ("train", "val", "test")
+KINDS = ("scaffold", "scaffold_balanced", "random", "kmeans", "column", "file")
+TABLE, SPLITS, REJECTED = "split.csv", "splits.json", "rejected.csv"
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class SplitOptions:
       folds: Number of folds; None for 5, or for parts where `fractions` are given.
       fractions: Training, validation and test parts instead of folds.
       column: Of folds or parts, for `column`; also left out of the assays.
+      splits_file: In Chemprop's layout, for `file`.
       features: Profiles, for `kmeans`.
       identity_safe: Keep compounds with one InChIKey skeleton on one side.
       seed: Of whatever is random.
@@ -63,6 +63,7 @@ class SplitOptions:
     folds: int | None = None
     fractions: tuple[float, float, float] | None = None
     column: str | None = None
+    splits_file: Path | None = None
     features: Path | None = None
     identity_safe: bool = False
     seed: int = 0
@@ -114,7 +115,7 @@ def run(options: SplitOptions, console: Console) -> dict[str, Any]:
     scaffolds = codes_of(murcko_scaffolds(usable.smiles, workers=options.workers))
     profiles = _profiles(options, table, prints.rows)
     try:
-        found = _split(options, usable, scaffolds, skeletons, profiles)
+        found = _split(options, table, prints.rows, scaffolds, skeletons, profiles)
     except ValueError as error:
         raise UsageError(f"--split {options.split}: {error}") from error
     if profiles is not None and (none := int(np.isnan(profiles).all(1).sum())):
@@ -127,15 +128,17 @@ def run(options: SplitOptions, console: Console) -> dict[str, Any]:
         fingerprints=prints.values if options.similarity else None,
     )
     facts = {"split": _settings(options), **leakage_facts(report, found.names)}
-    _write_table(options, usable, found)
-    splits = [split_of_parts(found.side)] if found.is_parts else splits_of_folds(found.side)
+    side = np.full(len(table.smiles), -1)  # a row for each of the table, rejected ones in no fold
+    side[prints.rows] = found.side
+    _write_table(options, table, side, found.names)
+    splits = [split_of_parts(side)] if found.is_parts else splits_of_folds(side)
     write_splits(options.out / SPLITS, splits)
     write_rejected(options.out / REJECTED, prints.rejected)
     write_json(options.out / LEAKAGE, facts)
     console.print(leakage_table(report, found.names), soft_wrap=True)
     if prints.rejected:
-        say(console, f"{count(len(prints.rejected), 'row')} left out, see {options.out / REJECTED}")
-    say(console, f"wrote {options.out / TABLE} and {options.out / SPLITS}, whose rows are its rows")
+        say(console, f"{count(len(prints.rejected), 'row')} in no fold: {options.out / REJECTED}")
+    say(console, f"wrote {options.out / TABLE} and {options.out / SPLITS}: rows of {table.path}")
     return facts
 
 
@@ -149,8 +152,11 @@ def _check(options: SplitOptions) -> None:
         raise UsageError(f"--split {kind} makes folds: --fractions go with random ones")
     if kind == "scaffold_balanced" and options.folds:
         raise UsageError("--split scaffold_balanced makes parts: --folds go with scaffold")
-    for name, value, needed in (("column", options.column, "column"), ("features", options.features,
-                                                                      "kmeans")):  # fmt: skip
+    for name, value, needed in (
+        ("column", options.column, "column"),
+        ("splits-file", options.splits_file, "file"),
+        ("features", options.features, "kmeans"),
+    ):
         if (kind == needed) != (value is not None):
             raise UsageError(f"--{name} and --split {needed} go together")
 
@@ -162,6 +168,7 @@ def _settings(options: SplitOptions) -> dict[str, Any]:
         "folds": options.folds,
         "fractions": options.fractions,
         "column": options.column,
+        "splits_file": str(options.splits_file) if options.splits_file else None,
         "features": str(options.features) if options.features else None,
         "identity_safe": options.identity_safe,
         "seed": options.seed,
@@ -188,17 +195,20 @@ def _profiles(options: SplitOptions, table: AssayTable, rows: np.ndarray) -> np.
 def _split(
     options: SplitOptions,
     table: AssayTable,
+    rows: np.ndarray,
     scaffolds: np.ndarray,
     skeletons: np.ndarray,
     profiles: np.ndarray | None,
 ) -> SplitFound:
-    k, seed, n = options.folds or 5, options.seed, len(table.smiles)
+    """Sides of some rows of the table, whose scaffolds, skeletons and profiles these are."""
+    k, seed, n = options.folds or 5, options.seed, len(rows)
     safe = options.identity_safe
     numbers = tuple(map(str, range(k)))
-    if options.split == "column":
-        given = read_folds(table, column=options.column)
+    if options.split in ("column", "file"):
+        given = read_folds(table, column=options.column, splits_file=options.splits_file)
         assert given is not None
-        side = keep_together(given.fold, skeletons) if safe else given.fold
+        side = given.fold[rows]
+        side = keep_together(side, skeletons) if safe else side
         return SplitFound(side, given.names, given.names == PARTS)
     if options.split == "scaffold_balanced":
         groups = joined_groups(scaffolds, skeletons) if safe else scaffolds
@@ -233,13 +243,15 @@ def _by_profiles(profiles: np.ndarray, k: int, seed: int) -> np.ndarray:
     return side
 
 
-def _write_table(options: SplitOptions, table: AssayTable, found: SplitFound) -> None:
-    names = np.array([*found.names, ""], dtype=object)  # -1 is the last one
+def _write_table(
+    options: SplitOptions, table: AssayTable, side: np.ndarray, folds: tuple[str, ...]
+) -> None:
+    names = np.array([*folds, ""], dtype=object)  # -1 is the last one
     column = options.column if options.split == "column" and options.column else FOLD
     columns = {options.source.smiles_name: pa.array(list(table.smiles), pa.string())}
     for name in table.others.column_names:
         columns[name] = table.others[name]
-    columns[column] = pa.array(names[found.side].tolist(), pa.string())
+    columns[column] = pa.array(names[side].tolist(), pa.string())
     for name, values in zip(table.names, table.labels.T, strict=True):
         columns[name] = pa.array(texts_of(values), pa.string())
     write_csv(options.out / TABLE, pa.table(columns))

@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pacsv
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from cellml import experiment
 from cellml.commands import activity_fuse, activity_train
+from cellml.commands.activity_held_out import gather_predictions
 from cellml.commands.activity_inputs import FOLD, column_names
-from cellml.data.prediction_tables import write_predictions
+from cellml.data.prediction_tables import ROW
 from cellml.data.writers import write_json
 from cellml.errors import UsageError, UserError
 from cellml.weights.store import file_sha256
@@ -88,25 +86,12 @@ def gather(folders: Sequence[Path], predictions: Path, validation: Path) -> None
       predictions: File for the held-out compounds, with a column `fold`.
       validation: File for the validation compounds, with a column `run`, the fold their run tests.
     """
-    tables: dict[str, list[pa.Table]] = {"test": [], "val": []}
-    # A SMILES such as "N" or "F" stays a text, whatever the others are.
-    texts = pacsv.ConvertOptions(column_types={"smiles": pa.string(), "part": pa.string()})
-    for folder in folders:
-        found = pacsv.read_csv(folder / activity_train.PREDICTIONS, convert_options=texts)
-        part = np.array(found["part"].to_pylist())
-        for kind, parts in tables.items():
-            mine = found.filter(pa.array(part == kind)).drop_columns(["row", "part"])
-            fold = pa.array([folder.name.removeprefix(activity_train.FOLDER)] * len(mine),
-                            pa.string())  # fmt: skip
-            column = FOLD if kind == "test" else activity_fuse.RUN
-            parts.append(mine.append_column(column, fold))
-    for path, parts in ((predictions, tables["test"]), (validation, tables["val"])):
-        joined = pa.concat_tables(parts, promote_options="permissive")
-        column = joined.column_names[-1]
-        assays = [name for name in joined.column_names if name not in ("smiles", column)]
-        values = np.stack([joined[name].to_numpy().astype(np.float64) for name in assays], axis=1)
-        smiles, others = joined["smiles"].to_pylist(), joined.select([column])
-        write_predictions(path, smiles, values, assays, others)
+    gather_predictions(
+        folders[0].parent,
+        {folder.name: folder.name.removeprefix(activity_train.FOLDER) for folder in folders},
+        predictions=predictions,
+        validation=validation,
+    )
 
 
 def fuse_parts(
@@ -156,7 +141,8 @@ def fuse_validation(files: Mapping[str, Path], rule: str, out: Path, console: Co
 
 def assays_of(path: Path) -> list[str]:
     """Assays of a file of predictions."""
-    return [name for name in column_names(path) if name not in ("smiles", FOLD, activity_fuse.RUN)]
+    others = ("smiles", FOLD, activity_fuse.RUN, ROW)
+    return [name for name in column_names(path) if name not in others]
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -5,28 +5,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pacsv
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from cellml import experiment
 from cellml.commands import activity_evaluate, activity_split
-from cellml.commands.activity_inputs import FOLD, CompoundFolds, CompoundSource, read_folds
+from cellml.commands.activity_held_out import gather_predictions, read_parts
+from cellml.commands.activity_inputs import (
+    FOLD,
+    CompoundFolds,
+    CompoundSource,
+    folds_of_splits,
+    read_folds,
+)
+from cellml.commands.activity_leakage import LEAKAGE, note_leakage, report_leakage
 from cellml.commands.config_changes import change_config
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say
-from cellml.data.assay_tables import AssayTable
-from cellml.data.prediction_tables import write_predictions
-from cellml.data.split_files import CompoundSplit, write_splits
+from cellml.data.split_files import write_splits
+from cellml.data.writers import write_json
 from cellml.errors import UsageError
 from cellml.experiment.activity_presets import PRESETS
+from cellml.models.mpnn import MPNN_FIELDS
 from cellml.train.loop import TrainingInterrupted
 
-SPLITS, PREDICTIONS = "splits.json", "predictions.csv"
 FOLDER = "fold_"
 REPRESENTATIONS = ("graph", "morgan", "both", "features_only")
-TEST_PART = "test"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class TrainOptions:
       changes: `name.of.entry=value` of the config.
       seed: Of everything.
       baseline: Whether to train the linear baseline on the same split.
+      scale_features: Whether features are standardised by the training compounds.
+      leakage: Whether to write leakage.json, and show it: what the split lets through.
+      cache: Folder of molecule codes, shared by runs; within `out`, if None.
       strict: Stop where a SMILES cannot be read.
       workers: Processes for featurising.
     """
@@ -72,6 +78,9 @@ class TrainOptions:
     changes: Sequence[str] = ()
     seed: int = 0
     baseline: bool = True
+    scale_features: bool = True
+    leakage: bool = False
+    cache: Path | None = None
     strict: bool = False
     workers: int = 1
 
@@ -105,6 +114,9 @@ def run(options: TrainOptions, console: Console) -> int:
     """
     check_options(options)
     plan = make_plan(options, console)
+    if plan.folds is not None:
+        held_out = [k for k, n in enumerate(plan.folds.names) if FOLDER + n in plan.configs]
+        _tell_leakage(options, plan.folds, console, only=held_out)
     for number, (name, config) in enumerate(plan.configs.items(), 1):
         say(console, f"[{number}/{len(plan.configs)}] {name}")
         try:
@@ -114,7 +126,9 @@ def run(options: TrainOptions, console: Console) -> int:
             return EXIT_INTERRUPTED
         except (ValueError, FileNotFoundError) as error:
             raise UsageError(f"cellml activity train: {error}") from error
-    held_out = _gather(options, plan)
+    held_out = gather_predictions(
+        options.out, {name: name.removeprefix(FOLDER) for name in plan.configs}
+    )
     say(console, f"predictions of the held-out compounds: {held_out}")
     _score(options, plan, held_out, console)
     say(console, f"{count(len(plan.configs), 'model')} in {options.out}")
@@ -148,7 +162,10 @@ def make_plan(options: TrainOptions, console: Console) -> Plan:
             workers=options.workers,
         )
         activity_split.run(split, console)
-        file = options.out / "split" / SPLITS
+        made = CompoundSource(split.out / activity_split.TABLE, targets=options.source.targets)
+        folds = read_folds(made.read(besides=[FOLD]), column=FOLD)
+        assert folds is not None
+        return Plan(_configs(options, folds, None), folds)
     if column is None and file is None:
         config = base_config(options)
         if options.split is not None:
@@ -164,7 +181,7 @@ def make_plan(options: TrainOptions, console: Console) -> Plan:
 def _configs(
     options: TrainOptions, folds: CompoundFolds, column: str | None
 ) -> dict[str, ConfigDict]:
-    """One config a held-out fold; the validation part is taken from the others by scaffolds."""
+    """One config a held-out fold; validation without a part of its own is taken by scaffolds."""
     names = [folds.names[k] for k in folds.tested]
     if unknown := [name for name in options.holdout if name not in names]:
         raise UsageError(f"--holdout-fold {unknown[0]}: found {', '.join(names)}")
@@ -174,22 +191,12 @@ def _configs(
             continue
         config = base_config(options)
         path = options.out / "splits" / f"{name}.json"
-        sides = _sides(folds, k)
-        write_splits(path, [sides])
+        write_splits(path, [folds.split_of(k)])
         config.data.split.update(scheme="file", file=str(path))
         if column:
             config.data.ignore = (*config.data.ignore, column)
         configs[FOLDER + name] = config
     return configs
-
-
-def _sides(folds: CompoundFolds, tested: int) -> CompoundSplit:
-    """Of three parts, the second validates; of folds, none does yet."""
-    parts = folds.names == ("train", "val", "test")
-    validates = folds.fold == 1 if parts else np.zeros(len(folds.fold), bool)
-    tests = folds.fold == tested
-    trains = (folds.fold >= 0) & ~validates & ~tests
-    return CompoundSplit(*(np.flatnonzero(side) for side in (trains, validates, tests)))
 
 
 def base_config(options: TrainOptions) -> ConfigDict:
@@ -206,7 +213,8 @@ def base_config(options: TrainOptions) -> ConfigDict:
     data.targets, data.ignore = tuple(options.source.targets), tuple(options.source.ignore)
     data.features = tuple(str(path) for path in options.features)
     data.strict, data.workers = options.strict, options.workers
-    data.cache = str(options.out / "molecules")
+    data.cache = str(options.cache or options.out / "molecules")
+    data.scale_features = options.scale_features
     if options.features_only:
         model.representation = "features_only"
     elif options.representation is not None:
@@ -220,7 +228,7 @@ def base_config(options: TrainOptions) -> ConfigDict:
     if options.epochs is not None:
         config.train.epochs = options.epochs
     for change in options.changes:
-        change_config(config, change)
+        change_config(config, change, open_entries={"model.mpnn": MPNN_FIELDS})
     return config
 
 
@@ -250,46 +258,37 @@ def check_options(options: TrainOptions) -> None:
         raise UsageError("--features-only and --representation exclude each other")
 
 
-def _gather(options: TrainOptions, plan: Plan) -> Path:
-    """Puts the predictions of all held-out compounds into one table."""
-    tables = []
-    for name in plan.configs:
-        path = options.out / name / PREDICTIONS
-        text = pacsv.ConvertOptions(
-            strings_can_be_null=True, column_types={"smiles": pa.string(), "part": pa.string()}
-        )
-        found = pacsv.read_csv(path, convert_options=text)
-        tested = found.filter(pa.compute.equal(found["part"], TEST_PART))  # type: ignore[attr-defined]
-        fold = name.removeprefix(FOLDER)  # as the column of the table names it
-        tables.append(tested.append_column(FOLD, pa.array([fold] * len(tested), pa.string())))
-    together = pa.concat_tables(tables, promote_options="permissive")
-    others = [name for name in ("row", FOLD) if name in together.column_names]
-    assays = [n for n in together.column_names if n not in ("smiles", "part", *others)]
-    values = np.stack([together[n].to_numpy().astype(np.float64) for n in assays], axis=1)
-    path = options.out / PREDICTIONS
-    write_predictions(path, together["smiles"].to_pylist(), values, assays, together.select([FOLD]))
-    return path
+def _tell_leakage(
+    options: TrainOptions,
+    folds: CompoundFolds,
+    console: Console,
+    *,
+    only: Sequence[int] | None = None,
+) -> None:
+    """Says which compounds are on two sides of the split; all about it where that was asked for."""
+    column = [options.split_column] if options.split_column else []
+    table = options.source.read(besides=column)
+    if options.leakage:
+        facts = report_leakage(table, folds.fold, folds.names, console, workers=options.workers)
+        write_json(options.out / LEAKAGE, facts)
+    note_leakage(table, folds, console, only=only, workers=options.workers)
 
 
 def _score(options: TrainOptions, plan: Plan, held_out: Path, console: Console) -> dict[str, Any]:
+    """Scores the held-out compounds beside a baseline of the very parts that were trained on."""
     splits = options.out / "tested.json"
+    column = [options.split_column] if options.split_column else []
+    table = options.source.read(besides=column)
+    parts = [read_parts(options.out / name, table) for name in plan.configs]
+    write_splits(splits, parts)
     if plan.folds is None:
-        sides = _own_split(options, options.source.read())
-        write_splits(splits, [sides])
-    else:
-        names = [FOLDER + plan.folds.names[k] for k in plan.folds.tested]
-        write_splits(
-            splits,
-            [
-                _sides(plan.folds, k)
-                for k, name in zip(plan.folds.tested, names, strict=True)
-                if name in plan.configs
-            ],
-        )
-    ignore = [*options.source.ignore, *([options.split_column] if options.split_column else [])]
+        _tell_leakage(options, folds_of_splits(parts, len(table.smiles)), console)
     evaluate = activity_evaluate.EvaluateOptions(
         CompoundSource(
-            options.source.path, options.source.smiles_column, options.source.targets, ignore
+            options.source.path,
+            options.source.smiles_column,
+            options.source.targets,
+            [*options.source.ignore, *column],
         ),
         [f"{options.preset}={held_out}"],
         options.out,
@@ -299,12 +298,3 @@ def _score(options: TrainOptions, plan: Plan, held_out: Path, console: Console) 
         workers=options.workers,
     )
     return activity_evaluate.run(evaluate, console)
-
-
-def _own_split(options: TrainOptions, table: AssayTable) -> CompoundSplit:
-    """What the training itself wrote down in split.csv."""
-    found = pacsv.read_csv(options.out / "model" / "split.csv")["part"].to_pylist()
-    if len(found) != len(table.smiles):
-        raise UsageError(f"{options.out}: split.csv is of another table; use another --out")
-    parts = np.array([part or "" for part in found])
-    return CompoundSplit(*(np.flatnonzero(parts == name) for name in ("train", "val", "test")))

@@ -135,26 +135,28 @@ def find_nearest(table: AssayTable, folds: CompoundFolds, *, workers: int = 1) -
 
     Args:
       table: Compounds.
-      folds: Their folds; of three parts, training and validation part together.
+      folds: Their folds; training and validation part of each together.
       workers: Processes for the fingerprints.
 
     Returns:
       The nearest ones.
     """
     prints = morgan_fingerprints(table.smiles, radius=RADIUS, size=SIZE, workers=workers)
-    fold = folds.fold[prints.rows]
-    tested, inside = np.isin(fold, folds.tested), fold >= 0
+    place_of = np.full(len(table.smiles), -1)
+    place_of[prints.rows] = np.arange(len(prints.rows))
     similarity = np.full(len(table.smiles), np.nan, np.float32)
     row = np.full(len(table.smiles), -1)
-    found, place = nearest_tanimoto(
-        prints.values[tested],
-        prints.values[inside],
-        query_groups=fold[tested],
-        reference_groups=fold[inside],
-    )
-    mine = prints.rows[tested]
-    similarity[mine] = np.where(place >= 0, found, np.nan)
-    row[mine] = np.where(place >= 0, prints.rows[inside][place], -1)
+    for number in folds.tested:
+        split = folds.split_of(number)
+        tests, seen = (
+            side[place_of[side] >= 0] for side in (split.test, np.union1d(split.train, split.val))
+        )
+        found, place = nearest_tanimoto(
+            prints.values[place_of[tests]], prints.values[place_of[seen]]
+        )
+        there = place >= 0
+        similarity[tests[there]] = found[there]
+        row[tests[there]] = seen[place[there]]
     return Nearest(similarity, row)
 
 

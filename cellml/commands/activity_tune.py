@@ -158,6 +158,7 @@ def train_command(options: TuneOptions, name: str, settings: Sequence[str]) -> s
         "--kind": train.kind,
         "--seed": train.seed,
         "--smiles-column": train.source.smiles_column,
+        "--cache": train.cache,
     }
     for option, value in given.items():
         words += [] if value is None else [option, str(value)]
@@ -171,6 +172,7 @@ def train_command(options: TuneOptions, name: str, settings: Sequence[str]) -> s
         for value in values:
             words += [option, str(value)]
     words += ["--features-only"] * train.features_only + ["--strict"] * train.strict
+    words += ["--no-scale-features"] * (not train.scale_features)
     return shlex.join(words)
 
 

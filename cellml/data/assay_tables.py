@@ -163,6 +163,31 @@ def require_binary(table: AssayTable) -> None:
         )
 
 
+def require_classes(table: AssayTable, n_classes: int = 0) -> int:
+    """Checks that every readout is the number of a class.
+
+    Args:
+      table: Readouts.
+      n_classes: Classes of each assay; 0 for as many as the largest number tells of.
+
+    Returns:
+      The number of classes, at least 2.
+
+    Raises:
+      UserError: A readout is none; the message names line and column.
+    """
+    values = np.nan_to_num(table.labels)
+    count = n_classes or max(2, int(values.max(initial=0)) + 1)
+    strange = (values != np.round(values)) | (values < 0) | (values >= count)
+    if strange.any():
+        row, column = np.argwhere(strange)[0].tolist()
+        raise UserError(
+            f"{table.path}, line {line_of(row)}, column {table.names[column]!r}: found "
+            f"{table.labels[row, column]:g}, expected the number of a class from 0 to {count - 1}"
+        )
+    return count
+
+
 def _numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Values as float32 with NaN where missing, and which are either missing or finite."""
     text = column.combine_chunks()

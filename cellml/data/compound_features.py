@@ -1,7 +1,7 @@
 """Features of compounds in files: fingerprints, descriptors, profiles; Chemprop's npz and CSV too.
 
 A file belongs to a table of compounds either row by row, as Chemprop has it, or by a column of
-SMILES.
+SMILES. pandas, slow to import, is imported where it is used.
 """
 
 import io
@@ -9,9 +9,9 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float32, Integer, Shaped
@@ -35,11 +35,13 @@ class CompoundFeatures:
       path: Where they were read from.
       names: Of the features.
       values: NaN where a compound has none.
+      named: Whether the file names its features; otherwise `names` only number them.
     """
 
     path: Path
     names: tuple[str, ...]
     values: Float32[np.ndarray, "n f"]
+    named: bool = True
 
     @property
     def there(self) -> Bool[np.ndarray, " n"]:
@@ -67,8 +69,7 @@ def read_features(path: Path, smiles: Sequence[str]) -> CompoundFeatures:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if path.suffix in (".npz", ".npy"):
-        names, values = _from_numpy(path, len(smiles))
-        return CompoundFeatures(path, names, values)
+        return _from_numpy(path, len(smiles))
     table = _read_table(path)
     keys = [name for name in table.columns if str(name).lower() in KEYS]
     names, values = _numbers(path, table.drop(columns=keys))
@@ -125,7 +126,12 @@ def write_features(
             raise UsageError(f"{path}: features are written as .npz, .parquet or .csv")
 
 
-def _from_numpy(path: Path, n: int) -> tuple[tuple[str, ...], np.ndarray]:
+def numbered(n: int) -> tuple[str, ...]:
+    """Names of features that have none."""
+    return tuple(f"f{i}" for i in range(n))
+
+
+def _from_numpy(path: Path, n: int) -> CompoundFeatures:
     try:
         if path.suffix == ".npy":
             arrays = {"arr_0": np.load(path, allow_pickle=False)}
@@ -146,7 +152,10 @@ def _from_numpy(path: Path, n: int) -> tuple[tuple[str, ...], np.ndarray]:
     if total != n:
         raise _wrong_length(path, total, n)
     width = values.size // max(len(values), 1)
-    names = arrays.get("names", np.array([f"f{i}" for i in range(width)]))
+    named = "names" in arrays
+    names = tuple(arrays["names"].astype(str).tolist()) if named else numbered(width)
+    if len(names) != width:
+        raise UserError(f"{path}: {len(names)} names of {width} features found")
     filled = values.astype(np.float32)
     if rows is not None:
         filled = np.full((n, width), np.nan, np.float32)
@@ -156,10 +165,12 @@ def _from_numpy(path: Path, n: int) -> tuple[tuple[str, ...], np.ndarray]:
         raise UserError(
             f"{path}: row {row}, feature {names[column]} is infinite, a number expected"
         )
-    return tuple(str(name) for name in names), filled
+    return CompoundFeatures(path, names, filled, named)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path) -> Any:
+    import pandas as pd
+
     try:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
@@ -174,7 +185,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _numbers(path: Path, table: pd.DataFrame) -> tuple[tuple[str, ...], np.ndarray]:
+def _numbers(path: Path, table: Any) -> tuple[tuple[str, ...], np.ndarray]:
+    import pandas as pd
+
     names, columns = [], []
     for name in map(str, table.columns):
         if name.startswith("Metadata_"):

@@ -2,7 +2,8 @@
 
 A prediction belongs to the compound with the same SMILES. Where that is written several times in
 the table of compounds (as other salts or batches of it), one prediction serves all of its rows, and
-as many predictions as rows are taken in order; a column of folds in both files tells them apart.
+as many predictions as rows are taken in order. A column of folds in both files tells them apart,
+and so does a column `row` with the row of that table.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ from cellml.data.assay_tables import MISSING, AssayTable
 from cellml.data.text_tables import line_of, read_text_table, suggestion, write_csv
 from cellml.errors import UserError
 
+ROW = "row"
+"""Column of predictions: the row of the table of compounds, from 0."""
+REASON = "rejected"
+"""Column that says why a row has no prediction."""
 NO_PREDICTION = (*MISSING, "Invalid SMILES")
 """The last is what Chemprop 1 writes."""
 
@@ -154,6 +159,8 @@ def match_rows(
     )
     if part.smiles == table.smiles and not by_fold:
         return (every := np.arange(len(table.smiles))), every
+    if (given := _given_rows(part, table)) is not None:
+        return given
     theirs = _keys(table.smiles, table.column(fold_column) if by_fold and fold_column else None)
     ours = _keys(
         part.smiles, part.others[fold_column].to_pylist() if by_fold and fold_column else None
@@ -174,6 +181,23 @@ def match_rows(
         sources += lines if len(lines) == len(found) else lines * len(found)
     order = np.argsort(np.array(rows, np.int64), kind="stable")
     return np.array(rows, np.int64)[order], np.array(sources, np.int64)[order]
+
+
+def _given_rows(part: PredictionRows, table: AssayTable) -> tuple[np.ndarray, np.ndarray] | None:
+    """By the column `row`, where it is there and speaks of the same compounds all through."""
+    if ROW not in part.others.column_names:
+        return None
+    texts = part.others[ROW].to_pylist()
+    places = table.others[ROW].to_pylist() if ROW in table.others.column_names else None
+    place_of = {text: i for i, text in enumerate(places or map(str, range(len(table.smiles))))}
+    found = [place_of.get(text, -1) for text in texts]
+    for place, smiles in zip(found, part.smiles, strict=True):
+        if place < 0 or table.smiles[place] != smiles:
+            return None  # of another table
+    if len(set(found)) < len(found):
+        return None
+    order = np.argsort(np.array(found, np.int64), kind="stable")
+    return np.array(found, np.int64)[order], order
 
 
 def _keys(smiles: Sequence[str], folds: Sequence[str] | None) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""What counts as the same compound: Bemis-Murcko scaffolds and skeletons of InChIKeys.
+"""What counts as the same compound: scaffolds, skeletons of InChIKeys, structures without stereo.
 
-A SMILES that RDKit cannot read has neither (None). RDKit is imported where it is used.
+A SMILES that RDKit cannot read has none of them (None). RDKit is imported where it is used.
 """
 
 from collections.abc import Sequence
@@ -43,6 +43,41 @@ def inchikey_skeletons(
       14 letters; None where RDKit cannot read the SMILES or InChI cannot describe the compound.
     """
     return map_smiles(_skeletons, smiles, workers=workers, progress=progress)
+
+
+def flat_structures(
+    smiles: Sequence[str], *, workers: int = 1, progress: Progress | None = None
+) -> list[str | None]:
+    """Writes each compound alike however it was written, without stereochemistry and isotopes.
+
+    Tells about the same compounds apart as `inchikey_skeletons` (not tautomers), several times as
+    fast.
+
+    Args:
+      smiles: Compounds.
+      workers: Processes.
+      progress: Called with the number of compounds done and of all.
+
+    Returns:
+      Canonical SMILES; None where RDKit cannot read the SMILES.
+    """
+    return map_smiles(_flat, smiles, workers=workers, progress=progress)
+
+
+def _flat(smiles: list[str]) -> list[str | None]:
+    from rdkit import Chem, rdBase
+
+    found: list[str | None] = []
+    with rdBase.BlockLogs():
+        for text in smiles:
+            molecule = Chem.MolFromSmiles(text)
+            if molecule is None or not text:
+                found.append(None)
+                continue
+            for atom in molecule.GetAtoms():
+                atom.SetAtomMapNum(0)
+            found.append(Chem.MolToSmiles(molecule, isomericSmiles=False))
+    return found
 
 
 def _scaffolds(smiles: list[str]) -> list[str | None]:

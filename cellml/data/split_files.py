@@ -1,6 +1,12 @@
-"""Splits as Chemprop's JSON: a list of {train, val, test}, each rows as [0, 1, 4] or "0-1,4"."""
+"""Splits in Chemprop's files, of rows of the table as it stands, unreadable molecules included.
 
+Chemprop 2 writes JSON: a list of {train, val, test}, each rows as [0, 1, 4] or "0-1,4". Chemprop 1
+pickles lists of rows: `split_indices.pckl` three of them, `--crossval_index_file` a list of such.
+"""
+
+import io
 import json
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +65,9 @@ def read_splits(path: Path, n_rows: int) -> list[CompoundSplit]:
     """Reads such a file.
 
     Args:
-      path: JSON.
+      path: JSON, or a pickle (`.pkl`, `.pckl`, `.pickle`) of plain lists, read without running code
+        from it. Rows count from 0 at the first line below the header; those whose SMILES cannot be
+        read count too.
       n_rows: Rows of the table that is split.
 
     Returns:
@@ -69,15 +77,68 @@ def read_splits(path: Path, n_rows: int) -> list[CompoundSplit]:
       UserError: No such file, another layout, or rows that are not there or on two sides.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON ({error})") from error
-    found = [found] if isinstance(found, dict) else found
-    if not isinstance(found, list) or not found or not all(isinstance(s, dict) for s in found):
-        raise UserError(f"{path}: expected a list of {{train, val, test}}, one a split")
-    return [_split(entry, f"{path}, split {i}", n_rows) for i, entry in enumerate(found)]
+    if path.suffix in PICKLES:
+        found = _unpickled(path, content)
+    else:
+        try:
+            found = json.loads(content)
+        except ValueError as error:
+            raise UserError(f"{path}: no JSON ({error})") from error
+    entries = _entries(found)
+    if not entries:
+        raise UserError(
+            f"{path}: expected a list of {{train, val, test}}, one a split, or three lists of rows"
+        )
+    return [_split(entry, f"{path}, split {i}", n_rows) for i, entry in enumerate(entries)]
+
+
+PICKLES = (".pkl", ".pckl", ".pickle")
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Knows lists, texts and numbers alone."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Refuses whatever a pickle names."""
+        raise pickle.UnpicklingError(f"{module_name}.{global_name} is refused")
+
+
+def _unpickled(path: Path, content: bytes) -> Any:
+    try:
+        return _PlainUnpickler(io.BytesIO(content)).load()
+    except Exception as error:  # a broken pickle raises anything at all
+        raise UserError(
+            f"{path}: no pickle of plain lists of rows ({error}); write the splits as JSON"
+        ) from error
+
+
+def _entries(found: Any) -> list[dict[str, Any]]:
+    """One dictionary a split; none where the layout is another one."""
+    if isinstance(found, dict):
+        return [found]
+    if not isinstance(found, list | tuple) or not found:
+        return []
+    if _is_three_lists(found):
+        return [dict(zip(PARTS, found, strict=True))]
+    if all(isinstance(entry, dict) for entry in found):
+        return list(found)
+    if all(_is_three_lists(entry) for entry in found):
+        return [dict(zip(PARTS, entry, strict=True)) for entry in found]
+    return []
+
+
+def _is_three_lists(value: Any) -> bool:
+    """Whether these are train, val and test as lists of rows; an empty one may be None."""
+    if not isinstance(value, list | tuple) or len(value) != len(PARTS) or not value[0]:
+        return False
+    return all(
+        side is None
+        or (isinstance(side, list | tuple) and all(isinstance(row, int) for row in side))
+        for side in value
+    )
 
 
 def _split(entry: dict[str, Any], where: str, n_rows: int) -> CompoundSplit:

@@ -1,32 +1,60 @@
-"""Joins a config's data, task and training. Behind `cellml train` and `launch/train.py`."""
+"""Joins a config's data, task and training. Behind `cellml train` and `launch/train.py`.
+
+What a task needs is imported when it is run, so that the parts of this package are quick to import.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from cellml.errors import UsageError
-from cellml.experiment.activity import train_activity
-from cellml.experiment.activity_study import TASK as STUDY
-from cellml.experiment.embedding import train_embedding
-from cellml.experiment.instances import train_instances
-from cellml.experiment.semantic import train_semantic
 from cellml.experiment.steps import step_counts
-from cellml.train.state import TrainState
 
 __all__ = ["RUNS", "run", "step_counts"]
 
-RUNS: Mapping[str, Callable[[ConfigDict, Path], TrainState]] = {
-    "semantic": train_semantic,
-    "instances": train_instances,
-    "embedding": train_embedding,
-    "activity": train_activity,
+STUDY = "activity_study"
+
+
+def _semantic(config: ConfigDict, workdir: Path) -> Any:
+    from cellml.experiment.semantic import train_semantic
+
+    return train_semantic(config, workdir)
+
+
+def _instances(config: ConfigDict, workdir: Path) -> Any:
+    from cellml.experiment.instances import train_instances
+
+    return train_instances(config, workdir)
+
+
+def _embedding(config: ConfigDict, workdir: Path) -> Any:
+    from cellml.experiment.embedding import train_embedding
+
+    return train_embedding(config, workdir)
+
+
+def _activity(config: ConfigDict, workdir: Path) -> Any:
+    from cellml.experiment.activity import train_activity
+
+    return train_activity(config, workdir)
+
+
+RUNS: Mapping[str, Callable[[ConfigDict, Path], Any]] = {
+    "semantic": _semantic,
+    "instances": _instances,
+    "embedding": _embedding,
+    "activity": _activity,
 }
 """What a config's `task` may name."""
 
 
-def run(config: ConfigDict, workdir: str | Path) -> TrainState:
+def run(config: ConfigDict, workdir: str | Path) -> Any:
     """Trains what the config describes, everything it writes below `workdir`.
+
+    Returns:
+      The last `cellml.train.state.TrainState`.
 
     Raises:
       ValueError: Unknown task; the message lists the known ones.

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from cellml.data.assay_simulation import simulate_screen, write_screen
-from cellml.data.assay_tables import AssayTable, read_assays, require_binary
+from cellml.data.assay_tables import AssayTable, read_assays, require_binary, require_classes
 from cellml.data.molecules import require_all, write_rejected
 from cellml.data.text_tables import write_csv
 from cellml.data.writers import write_json
@@ -29,7 +29,7 @@ from cellml.experiment.activity_split import make_parts
 from cellml.experiment.steps import step_counts
 from cellml.screening.splits import TEST, TRAINING, VALIDATION
 from cellml.tasks.activity import ActivityModel, ActivitySpec, Fingerprint, Modality
-from cellml.tasks.activity_models import load_activity, save_activity
+from cellml.tasks.activity_models import MODEL, load_activity, save_activity
 from cellml.tasks.activity_training import LossSettings, make_task, scales_of
 from cellml.train import checkpoint
 from cellml.train.loop import fit
@@ -38,7 +38,6 @@ from cellml.train.state import TrainState, eval_variables
 from cellml.types import Variables
 from cellml.weights.store import read_description
 
-MODEL = "model.safetensors"
 PART_NAMES = {TRAINING: "train", VALIDATION: "val", TEST: "test", -1: ""}
 
 
@@ -75,12 +74,14 @@ def train_activity(config: ConfigDict, workdir: Path, *, watch: Watch | None = N
         ignore=_not_assays(data),
     )
     modalities, values = read_modalities(features, table.smiles)
+    if config.model.kind == "multiclass":
+        config.model.n_classes = require_classes(table, config.model.n_classes)
     spec = activity_spec(config, table.names, modalities)
     if spec.kind == "binary":
         require_binary(table)
     cache = Path(data.cache or workdir / "molecules")
     described = describe(spec, table.smiles, values, cache=cache, workers=data.workers)
-    if data.strict:
+    if data.strict or not len(described.rows):
         require_all(described.rejected, str(path))
     parts = make_parts(data.split, table, workers=data.workers)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -183,7 +184,12 @@ class _Run:
             make_task(
                 self.spec,
                 settings,
-                scales=scales_of(self.spec, labels, self.training.features),
+                scales=scales_of(
+                    self.spec,
+                    labels,
+                    self.training.features,
+                    scale_features=config.data.scale_features,
+                ),
                 labels=labels,
             ),
             make_optimizer(optimizer),

@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from cellml.data import graph_batching, row_batching
-from cellml.data.compound_features import read_features
+from cellml.data.compound_features import CompoundFeatures, numbered, read_features
 from cellml.data.fingerprints import morgan_fingerprints
 from cellml.data.graph_budgets import choose_budgets
 from cellml.data.molecule_chunks import Progress
 from cellml.data.molecules import Molecules, Rejected, read_molecules
-from cellml.errors import UserError
+from cellml.data.text_tables import suggestion
+from cellml.errors import UsageError, UserError
 from cellml.tasks.activity import ActivityModel, ActivitySpec, Modality, predict_with_spread
 from cellml.types import Batch
 
@@ -79,6 +80,74 @@ def read_modalities(
         modalities.append(Modality(name, found.names))
         parts.append(found.values)
     return tuple(modalities), np.concatenate(parts, axis=1) if parts else None
+
+
+def read_features_of(
+    spec: ActivitySpec, files: Sequence[Path | str], smiles: Sequence[str]
+) -> Float[np.ndarray, "n f"] | None:
+    """Reads the features that a model takes, whatever the order of files and columns.
+
+    Args:
+      spec: The model's. A modality is the file of its name, or else the one with its columns; where
+        file or model only number their features (as in Chemprop's npz), their count decides.
+      files: One a modality.
+      smiles: Of the table's compounds.
+
+    Returns:
+      Features as the model was trained on, NaN where missing; None if it takes none.
+
+    Raises:
+      UserError: A file cannot be read, or lacks features of the model or has others.
+      UsageError: There are not as many files as modalities.
+    """
+    wanted = ", ".join(repr(modality.name) for modality in spec.modalities) or "none"
+    if len(files) != len(spec.modalities):
+        raise UsageError(
+            f"--features: {len(files)} files found, {len(spec.modalities)} expected: the model "
+            f"takes {wanted}"
+        )
+    left = {Path(file): read_features(Path(file), smiles) for file in files}
+    if len(left) < len(files):
+        raise UsageError(f"--features: a file twice; the model takes {wanted}")
+    chosen: dict[str, CompoundFeatures] = {}
+    tests: tuple[Callable[[Path, Modality], bool], ...] = (
+        lambda path, modality: path.name.split(".")[0] == modality.name,
+        lambda path, modality: set(left[path].names) == set(modality.columns),
+        lambda path, modality: True,
+    )
+    for test in tests:
+        for modality in spec.modalities:
+            fitting = [path for path in left if test(path, modality)]
+            if modality.name not in chosen and fitting:
+                chosen[modality.name] = left.pop(fitting[0])
+    parts = [_in_order(chosen[modality.name], modality) for modality in spec.modalities]
+    return np.concatenate(parts, axis=1) if parts else None
+
+
+def _in_order(found: CompoundFeatures, modality: Modality) -> Float[np.ndarray, "n f"]:
+    """The columns of a file in the order of the model."""
+    columns, n = modality.columns, len(modality.columns)
+    if found.names == columns:
+        return found.values
+    unnamed = columns in (numbered(n), tuple(f"feature_{i}" for i in range(n)))
+    if not found.named or unnamed:
+        if len(found.names) == n:
+            return found.values
+        raise UserError(
+            f"{found.path}: {len(found.names)} features found, {n} expected as modality "
+            f"{modality.name!r} of the model has"
+        )
+    missing = [name for name in columns if name not in set(found.names)]
+    others = [name for name in found.names if name not in set(columns)]
+    if missing or others:
+        first = f"; no column {missing[0]!r}{suggestion(missing[0], others)}" if missing else ""
+        extra = f"; unknown column {', '.join(map(repr, others[:3]))}" if others else ""
+        raise UserError(
+            f"{found.path}: {len(missing)} of the {n} features of modality {modality.name!r} of "
+            f"the model are missing, {len(others)} others found{first}{extra}"
+        )
+    place = {name: i for i, name in enumerate(found.names)}
+    return found.values[:, [place[name] for name in columns]]
 
 
 def describe(

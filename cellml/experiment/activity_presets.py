@@ -25,6 +25,7 @@ def chemprop_v2() -> ConfigDict:
             "targets": (),  # all numeric columns, if none
             "ignore": (),  # numeric columns that are no assays
             "features": (),  # files of further features, each a modality
+            "scale_features": True,  # to mean 0 and deviation 1 of the training compounds
             "simulate": {},  # without a path: arguments of simulate_screen
             "simulated_features": False,  # whether its profiles are used
             "cache": "",  # folder of molecule codes; within the run's folder, if empty
@@ -45,7 +46,7 @@ def chemprop_v2() -> ConfigDict:
     config.model = ConfigDict(
         {
             "kind": "binary",
-            "n_classes": 0,
+            "n_classes": 0,  # of multiclass; as many as the readouts tell of, if 0
             "representation": "graph",
             "preset": "chemprop_v2",
             "mpnn": {},  # fields of Mpnn that differ from the preset

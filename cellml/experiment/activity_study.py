@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 
 from cellml.data.text_tables import suggestion
 from cellml.errors import UsageError
+from cellml.experiment import STUDY as TASK
 from cellml.experiment.activity_presets import PRESETS
 from cellml.screening.fusion import RULES
 
-TASK = "activity_study"
 STACKING = "stacking"
 LINEAR = "linear"
 STRUCTURES = ("", "graph", "morgan", "both", "none")

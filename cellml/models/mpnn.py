@@ -176,6 +176,10 @@ class Mpnn(nn.Module):
             )
 
 
+MPNN_FIELDS = tuple(name for name in Mpnn.__dataclass_fields__ if name not in ("parent", "name"))
+"""What may be set of an `Mpnn`."""
+
+
 class ActivityNet(nn.Module):
     """Whatever describes a molecule, side by side, through a feed-forward head.
 

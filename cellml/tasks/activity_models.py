@@ -13,6 +13,8 @@ from cellml.weights.chemprop import read_chemprop
 from cellml.weights.store import load_weights, save_weights
 
 KIND = "activity"
+MODEL = "model.safetensors"
+"""File that a training leaves in its folder."""
 
 
 def save_activity(

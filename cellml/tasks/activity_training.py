@@ -65,6 +65,8 @@ def scales_of(
     spec: ActivitySpec,
     labels: Float[np.ndarray, "n t"],
     features: Float[np.ndarray, "n f"] | None = None,
+    *,
+    scale_features: bool = True,
 ) -> Scales:
     """Measures the training compounds; other compounds must not take part.
 
@@ -72,6 +74,7 @@ def scales_of(
       spec: The kind decides whether targets are scaled.
       labels: NaN where missing.
       features: Of all modalities, NaN where missing.
+      scale_features: Whether these are standardised; else they enter the network as they are.
 
     Returns:
       The scales.
@@ -80,7 +83,11 @@ def scales_of(
     target = (np.zeros(n_assays, np.float32), np.ones(n_assays, np.float32))
     if spec.kind == "regression":
         target = _moments(labels)
-    return Scales(*_moments(np.zeros((0, 0)) if features is None else features), *target)
+    n_features = 0 if features is None else features.shape[1]
+    feature = (np.zeros(n_features, np.float32), np.ones(n_features, np.float32))
+    if scale_features and features is not None:
+        feature = _moments(features)
+    return Scales(*feature, *target)
 
 
 def make_task(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from typer.testing import CliRunner
 
-from cellml.cli_activity import activity_app
+from cellml.cli_activity_models import activity_app  # with all its commands
 
 CORES = ("c1ccccc1", "c1ccncc1", "C1CCCCC1", "c1ccoc1", "c1ccsc1", "c1ccc2ccccc2c1")
 ENDS = ("C", "CC", "CCC", "O", "N", "Cl", "CO", "CN", "C(=O)O", "N#C")

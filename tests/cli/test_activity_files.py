@@ -1,6 +1,8 @@
 """`cellml activity filter|split|fingerprint`: tables in, tables out, nothing dropped silently."""
 
 import json
+import pickle
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -207,3 +209,41 @@ def test_descriptors_and_wrong_options(tmp_path):
     bad = write_rows(tmp_path / "b.csv", ["smiles"], [["y("]])
     with pytest.raises(UserError, match=r"line 2: 'y\(' is no molecule"):
         activity("fingerprint", bad, "--out", tmp_path / "g.npz")
+
+
+def test_rows_of_a_split_are_rows_of_the_table_as_the_user_has_it(tmp_path):
+    smiles = ["not-a-molecule", *SMILES[:12], "", *SMILES[12:24]]
+    rows = [[s, i % 2, "0", i % 3] for i, s in enumerate(smiles)]
+    data = write_rows(tmp_path / "d.csv", ["smiles", "A", "note", "part"], rows)
+    out = tmp_path / "out"
+    options = ("split", data, "--ignore", "part", "--folds", 3, "--no-similarity")
+    _, text = activity(*options, "--out", out)
+    assert "2 rows in no fold" in text
+    written = read_rows(out / "split.csv")
+    assert [row["smiles"] for row in written] == smiles
+    assert [i for i, row in enumerate(written) if not row["fold"]] == [0, 13]
+    splits = json.loads((out / "splits.json").read_text())
+    for number, split in enumerate(splits):
+        assert split["test"] == [i for i, row in enumerate(written) if row["fold"] == str(number)]
+        assert sorted(chain(*split.values())) == [i for i in range(26) if i not in (0, 13)]
+
+
+@pytest.mark.parametrize("ending", ["json", "pckl"])
+def test_any_split_has_a_leakage_report(tmp_path, ending):
+    data = compounds(tmp_path / "d.csv", fold=False)
+    sides = [list(range(0, 60, 2)), [1, 3], list(range(5, 60, 2))]
+    file = tmp_path / f"s.{ending}"
+    if ending == "json":
+        names = ("train", "val", "test")
+        file.write_text(json.dumps([dict(zip(names, sides, strict=True))]))
+    else:
+        file.write_bytes(pickle.dumps(sides))
+    out = tmp_path / "out"
+    activity("split", data, "--splits-file", file, "--out", out)
+    leak = json.loads((out / "leakage.json").read_text())
+    assert leak["compounds"] == [30, 2, 28]
+    assert leak["folds"] == ["train", "val", "test"]
+    scaffolds = [MurckoScaffold.MurckoScaffoldSmiles(smiles=s) for s in SMILES]
+    sides_of = {s: {k for k in range(3) for i in sides[k] if scaffolds[i] == s} for s in scaffolds}
+    spanning = sum(len(found) > 1 for found in sides_of.values())
+    assert leak["identities"]["scaffold"]["on_several_sides"] == spanning > 0
