@@ -158,5 +158,5 @@ def _columns(
         f"{name}{ending}" if k == 1 else f"{name}_{i}{ending}" for name in assays for i in range(k)
     ]
     columns = np.full((n_rows, len(names)), np.nan)
-    columns[rows] = classes.reshape(len(rows), -1)
+    columns[rows] = classes.reshape(len(rows), len(names))
     return names, columns

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from jaxtyping import Float, Int, UInt8
-from PIL import Image
 
 from cellml.errors import UserError
 
@@ -96,6 +94,8 @@ def write_uncertainty(
 
 def write_png(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
     """Writes an RGB picture."""
+    from PIL import Image  # tables are written without
+
     with atomic(path) as temporary:
         Image.fromarray(picture).save(temporary, compress_level=4)
 
@@ -151,6 +151,8 @@ def _polygon_area(points: np.ndarray) -> float:
 def _write_tiff(
     path: Path, pixels: np.ndarray, description: str, pixel_size_um: float | None
 ) -> None:
+    import tifffile  # tables are written without
+
     resolution: dict[str, Any] = {}
     if pixel_size_um:
         per_cm = 1e4 / pixel_size_um

@@ -29,10 +29,17 @@ def small_config(**changes) -> ConfigDict:
 
 
 def test_killed_and_resumed_is_never_killed_to_the_bit(tmp_path: Path, monkeypatch) -> None:
+    # An ensemble with dropout and features: every source of chance and of state.
+    def config() -> ConfigDict:
+        changed = small_config(model={"members": 2, "dropout": 0.3})
+        changed.data.simulated_features = True
+        changed.loss.modality_dropout = 0.3
+        return changed
+
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     # One device, which compiles in a fraction of the time; tests/test_configs.py has all eight.
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-    train_activity(small_config(), whole)
+    train_activity(config(), whole)
 
     def failing(*arguments, **options):
         batches = activity_data.training_batches(*arguments, **options)
@@ -48,9 +55,9 @@ def test_killed_and_resumed_is_never_killed_to_the_bit(tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(activity, "training_batches", failing)
         with pytest.raises(RuntimeError, match="power failure"):
-            train_activity(small_config(), cut)
+            train_activity(config(), cut)
     assert checkpoint.steps(cut) == [2]
-    train_activity(small_config(), cut)
+    train_activity(config(), cut)
     for name in ("predictions.csv", "scores.json", "split.csv", "rejected.csv"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
     models = [load_weights(folder / "model.safetensors") for folder in (whole, cut)]
