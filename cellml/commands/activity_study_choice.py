@@ -12,6 +12,7 @@ from cellml.commands.activity_inputs import FOLD
 from cellml.commands.activity_study_steps import assays_of
 from cellml.data.assay_tables import AssayTable
 from cellml.data.prediction_tables import (
+    ROW,
     PredictionRows,
     align_predictions,
     read_prediction_rows,
@@ -52,7 +53,11 @@ def choose_by_validation(
     choices: dict[str, dict[str, float | str | None]] = {}
     smiles: list[str] = []
     chosen: list[np.ndarray] = []
-    tested: list[str] = []
+    tested: dict[str, list[str]] = {
+        name: []
+        for name in (FOLD, ROW)
+        if all(name in part.others.column_names for part in rows.values())
+    }
     for fold in folds:
         said = []
         for name, part in runs.items():
@@ -72,8 +77,9 @@ def choose_by_validation(
         taken = _of(rows[best], FOLD, fold)
         smiles += taken.smiles
         chosen.append(taken.values)
-        tested += [fold] * len(taken.smiles)
-    others = pa.table({FOLD: pa.array(tested, pa.string())})
+        for name, texts in tested.items():
+            texts += taken.others[name].to_pylist()
+    others = pa.table({name: pa.array(texts, pa.string()) for name, texts in tested.items()})
     write_predictions(out, smiles, np.concatenate(chosen), assays, others)
     return choices
 

@@ -198,3 +198,10 @@ def test_classes_are_counted_trained_and_scored(tmp_path) -> None:
         UserError, match=r"c.csv, line 7, column 'kind': found 1.5, expected the nu"
     ):
         activity(*options, "--out", tmp_path / "other")
+
+
+def test_predicting_imports_nothing_that_only_others_need(imported_by) -> None:
+    loaded = imported_by("cellml.commands.activity_predict")
+    assert "jax" in loaded
+    heavy = {"grain", "matplotlib", "optuna", "orbax", "pandas", "PIL", "scipy", "sklearn"}
+    assert not loaded & {*heavy, "tensorflow", "tensorflow_datasets", "tifffile"}
