@@ -1,6 +1,7 @@
 import gzip
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cellml.data.assay_tables import read_assays, require_binary
@@ -91,3 +92,16 @@ def test_published_matrix(shared_data):
     assert found.labels.shape == (12_936, 81)
     require_binary(found)
     assert sorted(set(found.column("scaffold_fold"))) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["classification", "classification_mol", "regression", "regression_mol_multitask"],
+)
+def test_tables_of_chemprop_are_read_as_chemprop_reads_them(shared_data, name):
+    path = shared_data / "activity" / "chemprop_test_fixtures" / f"{name}.csv"
+    expected = pd.read_csv(path, index_col=0)  # Chemprop: the first column, then all others
+    found = read_assays(path)
+    assert found.names == tuple(expected.columns)
+    assert found.smiles == tuple(expected.index)
+    np.testing.assert_array_equal(found.labels, expected.to_numpy(np.float32))
