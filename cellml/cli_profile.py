@@ -17,7 +17,7 @@ profile_app = typer.Typer(
 
 Project = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder of the project.")]
 Workers = Annotated[int, typer.Option(help="Processes; each takes a plate at a time.")]
-Config = Annotated[str | None, typer.Option(help="File in inputs/config, where there are several.")]
+Config = Annotated[str | None, typer.Option(help="File in inputs/config [the only one].")]
 
 
 @profile_app.command("init")
@@ -27,43 +27,48 @@ def _init(
         bool, typer.Option("--simulated", help="Render a screen of which the truth is known.")
     ] = False,
     load_data: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="LoadData table of CellProfiler.")
+        Path | None, typer.Option(metavar="CSV", help="LoadData table of CellProfiler [none].")
     ] = None,
     index: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="A line a field: plate, well, (site,) images."),
+        typer.Option(metavar="CSV", help="A line a field: plate, well, (site,) images [none]."),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Bare images; beside a table, where its files lie."),
+        typer.Option(
+            metavar="DIR", help="Bare images; beside a table, where its files lie [none]."
+        ),
     ] = None,
     pattern: Annotated[
         str | None,
-        typer.Option(help="Names of bare images: '{plate}/{well}_s{site}_w{channel}*.tif'."),
+        typer.Option(help="Of bare images [none]: '{plate}/{well}_s{site}_w{channel}*.tif'."),
     ] = None,
     channels: Annotated[
         str | None,
         typer.Option(help="In the order wanted: DNA,RNA or w1=DNA,w2=RNA [all there are]."),
     ] = None,
     barcodes: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Assay_Plate_Barcode, Plate_Map_Name.")
+        Path | None, typer.Option(metavar="CSV", help="Assay_Plate_Barcode, Plate_Map_Name [none].")
     ] = None,
     platemap: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Facts on wells; with --barcodes the maps' folder."),
+        typer.Option(
+            metavar="FILE", help="Facts on wells; with --barcodes the maps' folder [none]."
+        ),
     ] = None,
     treatment_column: Annotated[
         list[str] | None,
         typer.Option(help="Treatments; repeated: joined by @ [Metadata_treatment, or the well]."),
     ] = None,
     control_value: Annotated[
-        list[str] | None, typer.Option(help="Treatment of the controls; may be repeated.")
+        list[str] | None, typer.Option(help="Treatment of the controls; may be repeated [none].")
     ] = None,
     box_size: Annotated[
         int | None, typer.Option(metavar="PX", help="Side of a cell [128; simulated: 96].")
     ] = None,
     locations: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Copy what `segment --locations` wrote.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Copy what `segment --locations` wrote [none]."),
     ] = None,
     segment: Annotated[
         bool, typer.Option("--segment", help="Find nuclei: locations, and outlines for masks.")
@@ -84,7 +89,7 @@ def _init(
     seed: Annotated[int | None, typer.Option(help="Of --simulated [0].")] = None,
     design: Annotated[
         list[str] | None,
-        typer.Option(help="Of --simulated, more: n_sites=1,n_rows=3,shape=128x128,..."),
+        typer.Option(help="Of --simulated, more [none]: n_sites=1,n_rows=3,shape=128x128,..."),
     ] = None,
 ) -> None:
     """Make a project of a screen's images, and find its nuclei; call again to go on.
@@ -153,10 +158,11 @@ def _export(
         str, typer.Option(help="auto (prepared, if there are some), prepared or original.")
     ] = "auto",
     strips: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write DeepProfiler's PNG strips as well.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write DeepProfiler's PNG strips as well [no]."),
     ] = None,
     from_strips: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Read PNG strips instead of images.")
+        Path | None, typer.Option(metavar="DIR", help="Read PNG strips instead of images [no].")
     ] = None,
     workers: Workers = 1,
     config: Config = None,
@@ -191,13 +197,15 @@ def _run(
         bool, typer.Option("--simulated", help="Make the project: a screen of known truth.")
     ] = False,
     design: Annotated[
-        list[str] | None, typer.Option(help="Of --simulated: effect=0.5, n_plates=3, ...")
+        list[str] | None,
+        typer.Option(help="Of --simulated [the demo's]: effect=0.5, n_plates=3, ..."),
     ] = None,
     features: Annotated[
         str, typer.Option(help="Sets to compare: classical, random, imagenet, wsl, wsl-cells-out.")
     ] = "classical,random,wsl,wsl-cells-out",
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="ImageNet weights to start from.")
+        Path | None,
+        typer.Option(metavar="FILE", help="ImageNet weights to start from [random ones]."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Of each training without weights [the preset's].")

@@ -20,11 +20,13 @@ TreatmentColumn = Annotated[
 ]
 Metadata = Annotated[
     list[Path] | None,
-    typer.Option(metavar="FILE", help="Join more metadata to the tables; repeatable."),
+    typer.Option(metavar="FILE", help="Join more metadata to the tables; repeatable [none]."),
 ]
 On = Annotated[
     list[str] | None,
-    typer.Option(metavar="COLUMNS", help="Join by them: plate,well=Well_Name; one a --metadata."),
+    typer.Option(
+        metavar="COLUMNS", help="Join by them: plate,well=Well_Name; one a --metadata [none]."
+    ),
 ]
 Regex = Annotated[
     str | None,
@@ -65,20 +67,29 @@ def _train(
         ),
     ] = None,
     plate: Annotated[
-        list[str] | None, typer.Option(help="Plates that validate; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Plates that validate; may be repeated [the configuration's]."),
     ] = None,
     treatment: Annotated[
-        list[str] | None, typer.Option(help="Treatments never to be seen; may be repeated.")
+        list[str] | None, typer.Option(help="Treatments never to be seen; may be repeated [none].")
     ] = None,
     init_weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Start from: Keras, timm, torchvision, or our own."),
+        typer.Option(
+            metavar="FILE", help="Start from: Keras, timm, torchvision, or our own [random]."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Length [the configuration's].")] = None,
-    steps: Annotated[int | None, typer.Option(help="Length of the preset scratch.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Length of the preset scratch [the preset's].")
+    ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="ENTRY=VALUE", help="model.input_px=96, as in a config."),
+        typer.Option(
+            "--set",
+            metavar="ENTRY=VALUE",
+            help="Change an entry [none]: model.input_px=96, as in a config.",
+        ),
     ] = None,
     store: Store = "single-cells",
     config: Config = None,
@@ -114,21 +125,37 @@ def _embed(
     model: Annotated[
         str | None,
         typer.Option(
-            help="classical, random, imagenet (with --weights), or a trained model's file [the one "
-            "that `train` made in this experiment]."
+            help="classical, random, imagenet (with --weights), or a file: of `train`, of "
+            "DeepProfiler, Keras, timm, torchvision [what `train` made in this experiment]."
         ),
     ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="ImageNet: Keras, timm, torchvision [fetched]."),
     ] = None,
-    variant: Annotated[str, typer.Option(help="Of imagenet and random: b0 to b7.")] = "b0",
+    variant: Annotated[
+        str, typer.Option(help="Of imagenet, random, others' files: b0 to b7.")
+    ] = "b0",
+    channel_order: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Of others' files: DNA,RNA,... [the cells' order]."),
+    ] = None,
+    cyclic_stem: Annotated[
+        bool,
+        typer.Option("--cyclic-stem", help="Of others' files: fit them to the channels."),
+    ] = False,
+    intensity: Annotated[
+        str | None,
+        typer.Option(help="Of others' files: minmax, none [deepprofiler-legacy]."),
+    ] = None,
     layout: Annotated[
-        str | None, typer.Option(help="timm_tf, if the weights are timm's tf_efficientnet.")
+        str | None,
+        typer.Option(help="timm_tf, if the weights are timm's tf_efficientnet [as found]."),
     ] = None,
     input_px: Annotated[
-        int, typer.Option(metavar="PX", help="Of imagenet and random: cells are resized to it.")
-    ] = 224,
+        int | None,
+        typer.Option(metavar="PX", help="Resize cells [imagenet, random: 224; others: as cut]."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of random.")] = 0,
     npz: Annotated[bool, typer.Option("--npz", help="Write DeepProfiler's files, too.")] = False,
     batch_size: Annotated[int, typer.Option(help="Cells at a time.")] = 64,
@@ -147,6 +174,9 @@ def _embed(
         weights=weights,
         variant=variant,
         layout=layout,
+        channel_order=[name.strip() for name in (channel_order or "").split(",") if name.strip()],
+        cyclic_stem=cyclic_stem,
+        intensity=intensity,
         input_px=input_px,
         seed=seed,
         store=store,
@@ -165,7 +195,7 @@ def _aggregate(
     experiment: Experiment = "wsl",
     table: Annotated[
         list[str] | None,
-        typer.Option(help="Wells or sites of other programs, or a folder of features; repeatable."),
+        typer.Option(help="Tables of wells or sites, or a folder of features [the project's]."),
     ] = None,
     normalize: Normalize = "none",
     control: Annotated[
@@ -176,7 +206,7 @@ def _aggregate(
     ] = False,
     rule: Annotated[
         list[str] | None,
-        typer.Option(help="Of --select-features, as correlation_threshold=0.8; repeatable."),
+        typer.Option(help="Of --select-features: correlation_threshold=0.8 [pycytominer's]."),
     ] = None,
     blocklist: Annotated[
         Path | None,
@@ -240,7 +270,8 @@ def _evaluate(
     ] = None,
     treatment_column: TreatmentColumn = None,
     control: Annotated[
-        str | None, typer.Option(help="Rows that are controls: 'Metadata_role == \"control\"'.")
+        str | None,
+        typer.Option(help="Rows that are controls [none]: 'Metadata_role == \"control\"'."),
     ] = None,
     features_regex: Regex = None,
     metadata: Metadata = None,
@@ -260,7 +291,7 @@ def _evaluate(
     compound_column: CompoundColumn = None,
     seed: Annotated[int, typer.Option(help="Of random rankings and replicates.")] = 0,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")
+        Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file [none].")
     ] = None,
 ) -> None:
     """Score profiles by how well similar ones share mechanisms (well: treatments)."""
@@ -302,7 +333,7 @@ def _report(
     ] = None,
     table: Annotated[
         list[str] | None,
-        typer.Option(help="Without a project: NAME=FILE of well profiles; repeatable."),
+        typer.Option(help="Without a project: NAME=FILE of wells; repeatable [none]."),
     ] = None,
     label_column: Annotated[str, typer.Option(help="Mechanism of a treatment.")] = "Metadata_moa",
     treatment_column: TreatmentColumn = None,
@@ -321,7 +352,7 @@ def _report(
     batch_column: BatchColumn = None,
     compound_column: CompoundColumn = None,
     truth: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="True strengths, if they are known.")
+        Path | None, typer.Option(metavar="CSV", help="True strengths, if they are known [none].")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder [outputs/report].")

@@ -1,11 +1,14 @@
 """Every config runs one step at smoke size, and every entry of it is read by something."""
 
+import ast
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 from rich.console import Console
 
 from cellml import experiment
@@ -113,3 +116,27 @@ def test_epochs_become_steps() -> None:
     train.batch_size = 4
     counts = experiment.step_counts(train, n_examples=10)
     assert counts == {"steps": 600, "eval_every": 3, "checkpoint_every": 15}
+
+
+def test_the_dissertations_hidden_settings_are_stated_as_they_are() -> None:
+    module = _module("wsl_dissertation")
+    config = module.get_config()
+    stated = re.findall(r"^  ([a-z_.]+) = (\S+)", module.__doc__ or "", re.MULTILINE)
+    for name, value in stated:
+        found = config
+        for part in name.split("."):
+            found = found[part]
+        assert ast.literal_eval(value) == found, name
+    decisive = [
+        f"{section}.{name}"
+        for section in ("model", "augmentation", "loss", "optimizer", "optimizer.schedule", "train")
+        for name, value in _section(config, section).items()
+        if not isinstance(value, ConfigDict) and not name.endswith(("_every", "_every_epochs"))
+    ]
+    assert set(decisive) - {name for name, _ in stated} == set()
+
+
+def _section(config: ConfigDict, name: str) -> ConfigDict:
+    for part in name.split("."):
+        config = config[part]
+    return config

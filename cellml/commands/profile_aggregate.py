@@ -40,7 +40,7 @@ from cellml.data.profile_files import (
 )
 from cellml.data.profile_joins import pair_joins, read_join
 from cellml.data.profile_tables import ProfileTable
-from cellml.data.writers import atomic, write_json
+from cellml.data.writers import atomic, remove_temporary, write_json
 from cellml.errors import UsageError, UserError
 from cellml.profiling.aggregate import group_codes, group_mean
 
@@ -131,6 +131,8 @@ def run(options: AggregateOptions, console: Console) -> int:
     if options.project is not None and (options.project / "inputs").is_dir():
         project = open_project(options.project, config=options.config)
     inputs, out = _places(options)
+    if options.out is None:
+        remove_temporary(out)
     known = None
     if project is not None and not options.inputs:
         known = set(project.index["plate"].to_pylist())

@@ -18,13 +18,14 @@ from cellml.data.cell_measurements import measure_cells, measurement_names
 from cellml.data.cell_store import CellStore, open_store
 from cellml.data.feature_files import FeatureWriter
 from cellml.data.feature_npz import export_npz
+from cellml.data.writers import remove_temporary
 from cellml.errors import UsageError, UserError
 from cellml.experiment.embedding import last_embedder
 from cellml.weights.downloads import fetch
 from cellml.weights.store import file_sha256
 
 CLASSICAL, RANDOM, IMAGENET = "classical", "random", "imagenet"
-FEATURES = "features"
+FEATURES, NPZ = "features", "features_npz"
 
 Extract = Callable[[Shaped[np.ndarray, "n s s c"]], Float[np.ndarray, "n d"]]
 
@@ -36,13 +37,16 @@ class EmbedOptions:
     Attributes:
       project: Folder of the project.
       experiment: Name of the features: `outputs/<experiment>/features`.
-      model: `classical`, `random`, `imagenet`, a weights file of an embedder; None for what
-        `outputs/<experiment>/model` holds.
+      model: `classical`, `random`, `imagenet`, a weights file of an embedder or of a network of
+        DeepProfiler, Keras, timm or torchvision; None for what `outputs/<experiment>/model` holds.
       weights: Of `imagenet`: a file in Keras', timm's or torchvision's layout; None to download
         Keras' for B0 into `outputs/weights`.
-      variant: Of `random` and `imagenet`: size of the network.
-      layout: Of `imagenet`: `timm_tf`, if the file is of that kind.
-      input_px: Of `random` and `imagenet`: crops are resized to this side.
+      variant: Of `random`, `imagenet` and published networks: size of the network.
+      layout: Of weights of others: `timm_tf`, if the file is of that kind.
+      input_px: Crops are resized to this side; None for 224 px (`random`, `imagenet`) or as cut.
+      channel_order: Of a published network: what the channels of its first convolution stand for.
+      cyclic_stem: Of a published network: whether to fit its first convolution to the channels.
+      intensity: Of a published network: how each channel of a crop is scaled.
       seed: Of `random`.
       store: Name of the store in `outputs/`.
       batch_size: Cells at a time.
@@ -56,7 +60,10 @@ class EmbedOptions:
     weights: Path | None = None
     variant: str = "b0"
     layout: str | None = None
-    input_px: int = 224
+    input_px: int | None = None
+    channel_order: Sequence[str] = ()
+    cyclic_stem: bool = False
+    intensity: str | None = None
     seed: int = 0
     store: str = "single-cells"
     batch_size: int = 64
@@ -88,6 +95,8 @@ def default_experiment(model: str | None) -> str:
 def run(options: EmbedOptions, console: Console) -> int:
     """Embeds all cells of a store, plate by plate; goes on where an interrupted run stopped.
 
+    Features of a plate that were made of other cells or by something else are made again.
+
     Args:
       options: See `EmbedOptions`.
       console: Where progress and the summary go.
@@ -106,11 +115,16 @@ def run(options: EmbedOptions, console: Console) -> int:
     folder = outputs / options.experiment / FEATURES
     extractor = make_extractor(options, store)
     made_by = {"store": store.settings, **extractor.made_by}
+    for written in (folder, folder.parent / NPZ):
+        remove_temporary(written)
     try:
         with terminate_as_interrupt(), showing("embedding", console) as progress:
             done = 0
             for plate in store.plates:
-                writer = FeatureWriter(folder, plate, extractor.names, made_by)
+                cells = {"cells": store.version(plate)}
+                writer = FeatureWriter(folder, plate, extractor.names, made_by | cells, remake=True)
+                if writer.remade:
+                    say(console, f"note: plate {plate} is embedded again ({writer.remade})")
                 done += writer.done
                 progress(done, len(store))
                 for table_rows, features in _embed_plate(store, plate, writer, extractor, options):
@@ -119,7 +133,7 @@ def run(options: EmbedOptions, console: Console) -> int:
                     progress(done, len(store))
                 if not writer.complete:
                     writer.finish()
-            if options.npz:
+            if options.npz or (folder.parent / NPZ).is_dir():  # never beside older ones
                 _write_npz(folder, list(store.plates))
     except KeyboardInterrupt:
         say(console, "interrupted; the same command goes on where this stopped")
@@ -170,7 +184,7 @@ def _network(options: EmbedOptions, store: CellStore, channels: tuple[str, ...])
     from cellml.tasks import embedding
     from cellml.train.parallel import map_rows
 
-    embedder, facts = _embedder(options)
+    embedder, facts = _embedder(options, channels)
     spec = embedder.spec
     if spec.channels and spec.channels != channels:
         raise UsageError(
@@ -191,11 +205,20 @@ def _network(options: EmbedOptions, store: CellStore, channels: tuple[str, ...])
     return Extractor(spec.feature_names(channels), facts | {"spec": spec.to_json()}, extract)
 
 
-def _embedder(options: EmbedOptions) -> tuple[Any, dict[str, Any]]:
+def _embedder(options: EmbedOptions, channels: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
     from cellml.tasks import embedders
+    from cellml.tasks.published_embedders import is_published
 
-    sized = {"input_px": options.input_px, "variant": options.variant}
+    side = embedders.IMAGENET_PX if options.input_px is None else options.input_px
+    sized = {"input_px": side, "variant": options.variant}
+    published = options.model is not None and is_published(options.model)
+    if not published and (options.channel_order or options.cyclic_stem or options.intensity):
+        raise UsageError(
+            "--channel-order, --cyclic-stem and --intensity: for --model FILE of another program"
+        )
     try:
+        if published:
+            return _published(options, channels)
         if options.model == RANDOM:
             return embedders.random_embedder(seed=options.seed, **sized), {
                 "model": RANDOM,
@@ -214,6 +237,24 @@ def _embedder(options: EmbedOptions) -> tuple[Any, dict[str, Any]]:
         }
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--model: {error}") from error
+
+
+def _published(options: EmbedOptions, channels: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
+    from cellml.tasks.published_embedders import DEFAULT_INTENSITY, stacked_embedder
+
+    path = Path(options.model or "")
+    embedder = stacked_embedder(
+        path,
+        channels,
+        file_channels=options.channel_order,
+        cyclic=options.cyclic_stem,
+        variant=options.variant,
+        layout=options.layout,
+        intensity=options.intensity or DEFAULT_INTENSITY,
+        input_px=options.input_px or 0,
+    )
+    facts = {"channel_order": list(options.channel_order), "cyclic_stem": options.cyclic_stem}
+    return embedder, {"model": path.name, "sha256": file_sha256(path), **facts}
 
 
 def _fetch_imagenet(options: EmbedOptions) -> Path:
@@ -261,4 +302,4 @@ def _read_and_run(
 
 def _write_npz(folder: Path, plates: Sequence[str]) -> None:
     for plate in plates:
-        export_npz(folder, folder.parent / "features_npz", plate, lambda: None)
+        export_npz(folder, folder.parent / NPZ, plate, lambda: None)

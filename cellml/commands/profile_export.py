@@ -1,10 +1,10 @@
 """`cellml profile export`: a project's single cells into a store, and DeepProfiler's strips."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say, showing, terminate_as_interrupt
@@ -14,6 +14,7 @@ from cellml.data.cell_strips import export_strips, import_strips
 from cellml.data.crops import Status
 from cellml.data.painting_project import COMPRESSED, Project, open_project
 from cellml.data.prepare import prepared_project
+from cellml.data.writers import remove_temporary
 from cellml.errors import UsageError
 
 IMAGES = ("auto", "prepared", "original")
@@ -45,6 +46,8 @@ class ExportOptions:
 def run(options: ExportOptions, console: Console) -> int:
     """Writes a store of single cells; goes on where an interrupted run stopped.
 
+    Cells whose files or settings changed are cut again, all others are kept.
+
     Args:
       options: See `ExportOptions`.
       console: Where progress and the summary go.
@@ -54,7 +57,7 @@ def run(options: ExportOptions, console: Console) -> int:
 
     Raises:
       UserError: An image, a locations file or a strip is missing or wrong.
-      UsageError: Options do not fit each other, the images, or the store that is there.
+      UsageError: Options do not fit each other or the images.
     """
     _check(options)
     project = open_project(options.project, config=options.config)
@@ -76,10 +79,10 @@ def run(options: ExportOptions, console: Console) -> int:
             _summarise(store, console)
             if options.strips is not None:
                 with showing("writing strips", console) as progress:
-                    table = export_strips(
+                    strips = export_strips(
                         store, options.strips, label_field=label, progress=progress
                     )
-                say(console, f"{len(table)} strips in {options.strips}")
+                say(console, f"{strips} strips in {options.strips}")
     except KeyboardInterrupt:
         say(console, "Interrupted: nothing is half-written. Run the same command to go on.")
         return EXIT_INTERRUPTED
@@ -118,18 +121,29 @@ def _images(project: Project, which: str) -> Project:
 def _cut(project: Project, folder: Path, options: ExportOptions, console: Console) -> CellStore:
     settings = export_settings(project, **_changes(options))
     which = "prepared" if project.prepared else "original"
+    what = "crops" if settings.regions == "cells" else f"squares ({settings.regions} of the field)"
     say(
         console,
-        f"{which} images of {count(len(project), 'field')}; {settings.mode} crops of "
+        f"{which} images of {count(len(project), 'field')}; {settings.mode} {what} of "
         f"{settings.side_px} px, normalisation {settings.normalisation}, {settings.dtype}, "
         f"masks {settings.masks}",
     )
+    remove_temporary(folder)
     with showing("cutting fields", console) as progress:
-        return write_store(project, folder, settings, workers=options.workers, progress=progress)
+        return write_store(
+            project,
+            folder,
+            settings,
+            workers=options.workers,
+            progress=progress,
+            remake=True,
+            note=lambda text: say(console, f"note: {text}"),
+        )
 
 
 def _summarise(store: CellStore, console: Console) -> None:
-    counted = Counter(store.read_index(["status"])["status"].to_pylist())
+    statuses = store.read_index(["status"])["status"].to_numpy()
+    counted = np.bincount(statuses, minlength=len(Status))
     kinds = (f"{counted[status]} {status.name.lower()}" for status in Status if counted[status])
     say(
         console,

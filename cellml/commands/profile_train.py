@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -11,13 +10,19 @@ from rich.console import Console
 from cellml import experiment
 from cellml.commands.config_changes import change_config
 from cellml.commands.long_work import EXIT_INTERRUPTED, say
+from cellml.commands.profile_train_config import (
+    follow_partition,
+    follow_project,
+    follow_recipe,
+    without_effect,
+)
+from cellml.data.cell_store import open_store
 from cellml.data.painting_project import open_project
 from cellml.errors import UsageError
 from cellml.experiment.embedding import SCHEMES, last_embedder
 from cellml.experiment.wsl_presets import PRESETS
 from cellml.train.loop import TrainingInterrupted
 
-PLATE = "Metadata_Plate"
 IMAGENET = "ImageNet"
 
 
@@ -69,6 +74,11 @@ def run(options: TrainOptions, console: Console) -> int:
       UsageError: Options do not fit each other, the project, or the run that is there.
     """
     config = make_config(options)
+    recipe = options.preset == "dissertation"
+    project = open_project(options.project, config=options.config)
+    if unused := without_effect(project, recipe=recipe):
+        why = "of no effect here" if recipe else f"not followed by --preset {options.preset}"
+        say(console, f"note: {project.config_file}: {why}: {', '.join(unused)}")
     workdir = options.project / "outputs" / options.experiment / "model"
     try:
         experiment.run(config, workdir)
@@ -100,12 +110,14 @@ def make_config(options: TrainOptions) -> ConfigDict:
         raise UsageError("--epochs and --steps exclude each other")
     project = open_project(options.project, config=options.config)
     config = PRESETS[options.preset](options.split or SCHEMES[0])
-    config.data.store = str(project.root / "outputs" / options.store)
-    settings = project.settings("train")
-    if options.preset == "dissertation":
-        _follow_project(config, settings)
+    store = open_store(project.root / "outputs" / options.store)
+    config.data.store = str(store.folder)
+    recipe = options.preset == "dissertation"
+    follow_project(config, project, store)
+    if recipe:
+        follow_recipe(config, project, epochs=options.epochs)
     if options.split is None and not options.plates and not options.treatments:
-        _follow_partition(config, settings)
+        follow_partition(config, project)
     if options.plates:
         config.data.split.update(scheme="leave_plates_out", plates=tuple(options.plates))
     if options.treatments:
@@ -114,7 +126,7 @@ def make_config(options: TrainOptions) -> ConfigDict:
         )
     if options.init_weights is not None:
         config.init_weights = str(options.init_weights)
-    elif options.preset == "dissertation" and settings["train.model.initialization"] == IMAGENET:
+    elif recipe and project.settings("train")["train.model.initialization"] == IMAGENET:
         raise UsageError(
             f"{project.root}: the configuration wants ImageNet weights: give them with "
             "--init-weights FILE, or train from random ones with --preset scratch"
@@ -123,36 +135,6 @@ def make_config(options: TrainOptions) -> ConfigDict:
     for change in options.changes:
         change_config(config, change)
     return config
-
-
-def _follow_project(config: ConfigDict, settings: dict[str, Any]) -> None:
-    """Takes over what DeepProfiler's configuration says of the training."""
-    config.optimizer.learning_rate = float(settings["train.model.params.learning_rate"])
-    config.train.batch_size = settings["train.model.params.batch_size"]
-    config.train.epochs = settings["train.model.epochs"]
-    config.loss.label_smoothing = float(settings["train.model.params.label_smoothing"])
-    config.model.variant = f"b{settings['train.model.params.conv_blocks']}"
-    config.eval.batch_size = settings["train.validation.batch_size"]
-    if not settings["train.model.augmentations"]:
-        config.augmentation.update(
-            zoom_probability=0.0, flip_probability=0.0, rotate=False, brightness=0.0, contrast=0.0
-        )
-
-
-def _follow_partition(config: ConfigDict, settings: dict[str, Any]) -> None:
-    column = settings["train.partition.split_field"]
-    validation = [str(value) for value in settings["train.partition.validation"] or ()]
-    training = [str(value) for value in settings["train.partition.training"] or ()]
-    if not column or not validation:
-        return
-    if set(training) == set(validation):  # all data on both sides, as projects of one plate say
-        config.data.split.scheme = "leave_cells_out"
-    elif column == PLATE:
-        config.data.split.update(scheme="leave_plates_out", plates=tuple(validation))
-    else:
-        config.data.split.update(
-            scheme="column", column=column, training=tuple(training), validation=tuple(validation)
-        )
 
 
 def _set_length(config: ConfigDict, options: TrainOptions) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ from cellml.data.crops import (
     cut_masks,
     normalise,
 )
+from cellml.data.image_regions import REGIONS, region_centres
+from cellml.data.painting_files import file_states
 from cellml.data.painting_project import Project
 from cellml.data.plates import Progress, Tick, over_plates
 from cellml.errors import UsageError, UserError
@@ -47,6 +49,7 @@ class ExportSettings(NamedTuple):
       masks: What to do with outlines: `none`, `apply` (other cells and background become 0), or
         `keep` (a last channel "mask": 0, or the dtype's maximum, as in DeepProfiler's strips).
       missing_locations: `error`, or `empty`: a field without a file has no cells.
+      regions: One of `image_regions.REGIONS`: what is cut.
     """
 
     side_px: int
@@ -55,6 +58,14 @@ class ExportSettings(NamedTuple):
     dtype: str = "uint8"
     masks: str = "none"
     missing_locations: str = "error"
+    regions: str = "cells"
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the cells of a store, JSON-able."""
+        facts = self._asdict()
+        if self.regions == "cells":  # as stores had it before there was anything else
+            del facts["regions"]
+        return facts
 
 
 def write_store(
@@ -65,11 +76,14 @@ def write_store(
     workers: int = 1,
     progress: Progress | None = None,
     shard_bytes: int = SHARD_BYTES,
+    remake: bool = False,
+    note: Callable[[str], None] | None = None,
 ) -> CellStore:
     """Writes all cells of a project into a store, or goes on where a killed run stopped.
 
-    A field counts as done as long as its row of the index is the same; to cut cells again from
-    changed images or locations, remove the store.
+    A field counts as done as long as its row of the index and the sizes and times of its files
+    are the same: images, locations, and outlines where masks are made. From the first field of a
+    plate that changed, its cells are cut again.
 
     Args:
       project: Fields with images and locations.
@@ -78,6 +92,8 @@ def write_store(
       workers: Processes; each takes a plate at a time.
       progress: See `over_plates`.
       shard_bytes: Size of the files.
+      remake: Whether to cut all cells again if the store there was made with other settings.
+      note: Called with a sentence if they are.
 
     Returns:
       The finished store; rows are ordered by plate, then as in the project's index.
@@ -90,14 +106,17 @@ def write_store(
     _check(settings, project)
     folder = Path(folder)
     mask = ("mask",) if settings.masks == "keep" else ()
-    begin_store(
+    differing = begin_store(
         folder,
         channels=[*project.channels, *mask],
         side_px=settings.side_px,
         dtype=settings.dtype,
-        made_by=settings._asdict() | {"prepared": project.prepared},
+        made_by=settings.facts() | {"prepared": project.prepared},
         shard_bytes=shard_bytes,
+        remake=remake,
     )
+    if differing and note is not None:
+        note(f"all cells are cut again, the store was made with other settings ({differing})")
     fields = {plate: len(project.plate_rows(plate)) for plate in project.plates}
     work = functools.partial(_write_plate, project, folder, settings)
     over_plates(work, fields, workers=workers, progress=progress)
@@ -105,7 +124,10 @@ def write_store(
 
 
 def export_settings(project: Project, **changes: Any) -> ExportSettings:
-    """Settings after the project's configuration: box_size, mask_objects, the images' dtype.
+    """Settings after the project's configuration: what is cut, its side, masks, the images' dtype.
+
+    In mode full_image the field is covered by squares of `view_size`, or of the side that is asked
+    for; without either there is one in its middle, as large as the first image allows.
 
     Args:
       project: Its first image is read for the dtype.
@@ -115,13 +137,31 @@ def export_settings(project: Project, **changes: Any) -> ExportSettings:
       Exact crops with intensities as they are, unless changed.
     """
     config = project.settings("export")
-    side = config["dataset.locations.view_size"] or config["dataset.locations.box_size"]
     masks = "apply" if config["dataset.locations.mask_objects"] else "none"
-    chosen: dict[str, Any] = {"side_px": side, "masks": masks} | changes
+    chosen: dict[str, Any] = {"side_px": crop_side(config), "masks": masks} | changes
+    if config["dataset.locations.mode"] == "full_image":
+        chosen["regions"] = "grid" if chosen["side_px"] else "centre"
+        if not chosen["side_px"] and len(project):
+            chosen["side_px"] = min(project.image(0).shape[:2])
     if "dtype" not in chosen:
         plain = chosen.get("normalisation", "none") == "none"
         chosen["dtype"] = str(project.image(0).dtype) if plain and len(project) else "uint8"
     return ExportSettings(**chosen)
+
+
+def crop_side(settings: Mapping[str, Any]) -> int:
+    """Side of the crops that a configuration asks for, as DeepProfiler takes it.
+
+    Args:
+      settings: Of the commands export or train.
+
+    Returns:
+      `box_size`, or `view_size` in mode full_image, where 0 stands for the whole image. (In mode
+      single_cells DeepProfiler does not look at `view_size`.)
+    """
+    if settings["dataset.locations.mode"] == "full_image":
+        return settings["dataset.locations.view_size"] or 0
+    return settings["dataset.locations.box_size"]
 
 
 def cut_field(
@@ -140,12 +180,23 @@ def cut_field(
     Raises:
       UserError: An image, locations or outlines are missing or wrong.
     """
-    centres = _centres(project, row, settings)
+    image = None
+    if settings.regions == "cells":
+        centres = _centres(project, row, settings)
+    else:
+        image = project.image(row)
+        centres = region_centres(
+            (image.shape[0], image.shape[1]),
+            side_px=settings.side_px,
+            regions=settings.regions,
+            mode=settings.mode,
+            where=str(project.image_path(row, project.channels[0])),
+        )
     if not len(centres):
         channels = len(project.channels) + (settings.masks == "keep")
         empty = np.zeros((0, settings.side_px, settings.side_px, channels), settings.dtype)
         return Crops(empty, np.zeros(0, np.uint8)), centres
-    image = project.image(row)
+    image = project.image(row) if image is None else image
     if settings.normalisation == "none" and image.dtype.name not in _narrower(settings.dtype):
         path = project.image_path(row, project.channels[0])
         raise UserError(
@@ -202,7 +253,12 @@ def _write_plate(
 ) -> None:
     rows = project.plate_rows(plate)
     facts = project.index.take(rows).to_pylist()
-    writer = PlateWriter(folder, plate, [json.dumps(f, sort_keys=True) for f in facts])
+    masks = settings.masks != "none"
+    decisive = [
+        json.dumps([fact, file_states(project.field_files(row, outlines=masks))], sort_keys=True)
+        for row, fact in zip(rows, facts, strict=True)
+    ]
+    writer = PlateWriter(folder, plate, decisive)
     for i, (row, fact) in enumerate(zip(rows, facts, strict=True)):
         if i >= writer.done:
             crops, centres = cut_field(project, row, settings)
@@ -226,11 +282,17 @@ def _check(settings: ExportSettings, project: Project) -> None:
         "dtype": DTYPES,
         "masks": MASKS,
         "missing_locations": ("error", "empty"),
+        "regions": REGIONS,
     }
     for name, values in allowed.items():
         value = getattr(settings, name)
         if value not in values:
             raise UsageError(f"{name} is {value!r}, one of {', '.join(values)} expected")
+    if settings.masks != "none" and settings.regions != "cells":
+        raise UsageError(
+            f"{project.config_file}: masks asked for (mask_objects), but in mode full_image there "
+            "is no cell of whose outline one could be made; --masks none expected"
+        )
     if settings.masks != "none" and not project.outline_files:
         raise UsageError(
             f"{project.root}: masks asked for, but there is no inputs/metadata/outlines.csv"

@@ -1,11 +1,12 @@
 """Which single cells train, validate, or are held out; and what the sides have in common."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from cellml.data.coded_columns import Coded
 from cellml.errors import UsageError
 
 SCHEMES = ("leave_plates_out", "leave_cells_out", "leave_treatments_out")
@@ -24,10 +25,10 @@ class Cells(NamedTuple):
       centre_yx: Position in the field, px.
     """
 
-    plate: np.ndarray
-    well: np.ndarray
-    site: np.ndarray
-    treatment: np.ndarray
+    plate: Coded
+    well: Coded
+    site: Coded
+    treatment: Coded
     centre_yx: Float[np.ndarray, "n 2"]
 
 
@@ -74,7 +75,7 @@ def leave_plates_out(cells: Cells, plates: Sequence[str]) -> CellSplit:
     Raises:
       UsageError: A plate is not there, or none is left to train.
     """
-    known = list(dict.fromkeys(cells.plate.tolist()))
+    known = cells.plate.occurring()
     if missing := [plate for plate in plates if plate not in known]:
         raise UsageError(f"no plate {missing[0]!r} to leave out; found: {', '.join(known)}")
     if not plates or set(plates) == set(known):
@@ -82,7 +83,7 @@ def leave_plates_out(cells: Cells, plates: Sequence[str]) -> CellSplit:
             f"leaving {len(plates)} of {len(known)} plates out: at least one must validate and "
             "one must train"
         )
-    return _by_mask(np.isin(cells.plate, list(plates)))
+    return _by_mask(cells.plate.isin(plates))
 
 
 def leave_cells_out(cells: Cells, *, fraction: float = CELLS_FRACTION, seed: int = 0) -> CellSplit:
@@ -104,7 +105,7 @@ def leave_cells_out(cells: Cells, *, fraction: float = CELLS_FRACTION, seed: int
         raise UsageError(f"share of the cells that train: {fraction} found, between 0 and 1 wanted")
     validation = np.zeros(len(cells.plate), bool)
     rng = np.random.default_rng(seed)
-    for rows in _groups(cells.plate, cells.well):
+    for rows in _groups(cells.plate, cells.well).values():
         n_train = int(np.clip(round(fraction * len(rows)), 1, max(len(rows) - 1, 1)))
         validation[rng.permutation(rows)[n_train:]] = True
     return _by_mask(validation)
@@ -125,24 +126,24 @@ def leave_treatments_out(
     Raises:
       UsageError: A treatment is not there, or fewer than two are left to train.
     """
-    known = list(dict.fromkeys(cells.treatment.tolist()))
+    known = cells.treatment.occurring()
     if missing := [name for name in treatments if name not in known]:
         raise UsageError(f"no treatment {missing[0]!r} to leave out among the {len(known)} found")
     if not treatments or len(set(known) - set(treatments)) < 2:
         raise UsageError(
             f"leaving {len(treatments)} of {len(known)} treatments out: at least two must train"
         )
-    out = np.isin(cells.treatment, list(treatments))
+    out = cells.treatment.isin(treatments)
     kept = np.flatnonzero(~out)
     inner = leave_cells_out(take(cells, kept), fraction=fraction, seed=seed)
     return CellSplit(kept[inner.train], kept[inner.validation], np.flatnonzero(out))
 
 
-def by_column(values: np.ndarray, training: Sequence[str], validation: Sequence[str]) -> CellSplit:
+def by_column(values: Coded, training: Sequence[str], validation: Sequence[str]) -> CellSplit:
     """Splits by what a column of the metadata says, as DeepProfiler's `split_field` does.
 
     Args:
-      values: One a cell, texts or None.
+      values: One a cell.
       training: Values that train; none for all that do not validate.
       validation: Values that validate.
     Returns:
@@ -152,18 +153,19 @@ def by_column(values: np.ndarray, training: Sequence[str], validation: Sequence[
     """
     if both := sorted(set(training) & set(validation)):
         raise UsageError(f"split: {both[0]!r} is given for training and for validation")
-    validates = np.isin(values, list(validation))
-    trains = np.isin(values, list(training)) if training else ~validates
+    validates = values.isin(validation)
+    trains = values.isin(training) if training else ~validates
     if not trains.any() or not validates.any():
         side = "trains" if not trains.any() else "validates"
-        found = ", ".join(sorted({str(value) for value in values})[:10])
+        found = ", ".join(values.occurring()[:10])
         raise UsageError(f"split: no cell {side}; values found: {found}")
     return CellSplit(*(np.flatnonzero(m) for m in (trains, validates, ~(trains | validates))))
 
 
 def take(cells: Cells, rows: Int[np.ndarray, " m"]) -> Cells:
     """Returns some of the cells, in the order of `rows`."""
-    return Cells(*(column[rows] for column in cells))
+    names = (cells.plate, cells.well, cells.site, cells.treatment)
+    return Cells(*(column.take(rows) for column in names), centre_yx=cells.centre_yx[rows])
 
 
 def find_leakage(cells: Cells, split: CellSplit, *, side_px: int) -> Leakage:
@@ -177,45 +179,47 @@ def find_leakage(cells: Cells, split: CellSplit, *, side_px: int) -> Leakage:
       Numbers; which of them should be 0 depends on the scheme.
     """
     train, validation = take(cells, split.train), take(cells, split.validation)
-    held_out = set(cells.treatment[split.held_out].tolist())
+    held_out = set(cells.treatment.take(split.held_out).occurring())
     return Leakage(
-        plates=len(set(train.plate.tolist()) & set(validation.plate.tolist())),
-        wells=len(_pairs(train) & _pairs(validation)),
+        plates=len(set(train.plate.occurring()) & set(validation.plate.occurring())),
+        wells=len(np.intersect1d(_places(train.plate, train.well), _places(*validation[:2]))),
         cells=len(np.intersect1d(split.train, split.validation)),
-        treatments_held_out=len(held_out & set(train.treatment.tolist())),
+        treatments_held_out=len(held_out & set(train.treatment.occurring())),
         overlapping=_overlapping(train, validation, side_px),
     )
-
-
-def _pairs(cells: Cells) -> set[tuple[str, str]]:
-    return set(zip(cells.plate.tolist(), cells.well.tolist(), strict=True))
 
 
 def _overlapping(train: Cells, validation: Cells, side_px: int) -> float:
     if not len(validation.plate):
         return 0.0
-    fields: dict[tuple[Any, ...], list[np.ndarray]] = {}
-    for rows in _groups(train.plate, train.well, train.site):
-        key = train.plate[rows[0]], train.well[rows[0]], train.site[rows[0]]
-        fields[key] = [train.centre_yx[rows]]
+    fields = {
+        place: train.centre_yx[rows]
+        for place, rows in _groups(train.plate, train.well, train.site).items()
+    }
     n_overlapping = 0
-    for rows in _groups(validation.plate, validation.well, validation.site):
-        key = validation.plate[rows[0]], validation.well[rows[0]], validation.site[rows[0]]
-        if key in fields:
-            between = validation.centre_yx[rows][:, None] - fields[key][0][None]
+    groups = _groups(validation.plate, validation.well, validation.site)
+    for place, rows in groups.items():
+        if place in fields:
+            between = validation.centre_yx[rows][:, None] - fields[place][None]
             near = (np.abs(between).max(axis=-1) < side_px).any(axis=1)
             n_overlapping += int(near.sum())
     return n_overlapping / len(validation.plate)
 
 
-def _groups(*columns: np.ndarray) -> list[Int[np.ndarray, " m"]]:
-    """Rows with equal values in all columns, ascending within a group."""
-    if not len(columns[0]):
-        return []
-    codes = [np.unique(column, return_inverse=True)[1] for column in columns]
-    order = np.lexsort(codes[::-1])
-    changes = np.any([np.diff(code[order]) != 0 for code in codes], axis=0)
-    return np.split(order, np.flatnonzero(changes) + 1)
+def _places(*columns: Coded) -> Int[np.ndarray, " n"]:
+    """One number for each combination of texts; the same for cells of columns with equal names."""
+    place = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        place = place * (len(column.names) + 1) + column.codes + 1
+    return place
+
+
+def _groups(*columns: Coded) -> dict[int, Int[np.ndarray, " m"]]:
+    """Rows with equal texts in all columns, ascending within a group, by `_places`."""
+    place = _places(*columns)
+    order = np.argsort(place, kind="stable")
+    names, starts = np.unique(place[order], return_index=True)
+    return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True)) if len(names) else {}
 
 
 def _by_mask(validation: Bool[np.ndarray, " n"]) -> CellSplit:

@@ -15,6 +15,7 @@ maps are equally fast in the page cache, but mapped pages count as the process's
 a cold cell is one read instead of twenty page faults.
 """
 
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -79,6 +80,18 @@ class CellStore:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": {}, "_index": None}
 
+    def version(self, plate: str) -> str:
+        """A text that changes when the cells of a plate do: of what decided each of its fields."""
+        fields = (pq.read_schema(index_path(self.folder, plate)).metadata or {}).get(b"fields", b"")
+        return hashlib.sha256(fields).hexdigest()[:16]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of the index, without `row`."""
+        for plate in self.plates:
+            return tuple(pq.read_schema(index_path(self.folder, plate)).names)
+        return tuple(cells_schema(()).names)
+
     @property
     def index(self) -> pa.Table:
         """Row (from 0), plate, well, site, cell_id, y_px, x_px, status, treatment and metadata.
@@ -90,13 +103,20 @@ class CellStore:
         return self._index
 
     def read_index(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Reads the index, or the given columns of it, from the files."""
-        tables = [pq.read_table(index_path(self.folder, plate)) for plate in self.plates]
+        """Reads the index, or the given columns of it, from the files.
+
+        Raises:
+          UserError: A file is missing or damaged, or has not these columns.
+        """
+        wanted = None if columns is None else [name for name in columns if name != "row"]
+        tables = [_read_rows(index_path(self.folder, plate), wanted) for plate in self.plates]
         if not tables:
-            tables = [cells_schema(()).empty_table()]
-        table = pa.concat_tables([t.replace_schema_metadata(None) for t in tables])
-        table = table.unify_dictionaries()
-        table = table.add_column(0, "row", pa.array(np.arange(len(table))))
+            empty = cells_schema(()).empty_table()
+            tables = [empty if wanted is None else empty.select(wanted)]
+        table = pa.concat_tables(tables).unify_dictionaries()
+        if columns is None or "row" in columns:
+            rows = pa.array(np.arange(len(self)))
+            table = table.add_column(0, "row", rows)
         return table if columns is None else table.select(list(columns))
 
     def read_plate(self, plate: str) -> pa.Table:
@@ -108,7 +128,7 @@ class CellStore:
         start = int(self._starts[list(self.plates).index(plate)]) if plate in self.plates else -1
         if start < 0:
             raise KeyError(f"{self.folder}: no plate {plate!r}; there are {', '.join(self.plates)}")
-        table = pq.read_table(index_path(self.folder, plate)).replace_schema_metadata(None)
+        table = _read_rows(index_path(self.folder, plate), None)
         return table.add_column(0, "row", pa.array(np.arange(start, start + len(table))))
 
     def read(
@@ -188,6 +208,17 @@ def open_store(folder: str | Path) -> CellStore:
       UsageError: It is unfinished.
     """
     return CellStore(Path(folder))
+
+
+def _read_rows(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            found = file.schema_arrow.names
+            if missing := [name for name in columns or () if name not in found]:
+                raise UserError(f"{path}: no column {missing[0]!r}; found: {', '.join(found)}")
+            return file.read(columns).replace_schema_metadata(None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: no readable index of cells ({error})") from error
 
 
 def cells_schema(metadata_columns: Sequence[str]) -> pa.Schema:

@@ -38,7 +38,8 @@ def begin_store(
     dtype: str,
     made_by: Mapping[str, Any],
     shard_bytes: int = SHARD_BYTES,
-) -> None:
+    remake: bool = False,
+) -> str:
     """Starts a store, or goes on with one that was started with the same settings.
 
     Args:
@@ -48,9 +49,13 @@ def begin_store(
       dtype: One of `DTYPES`.
       made_by: Further settings, JSON-able, that decide the pixels.
       shard_bytes: A shard holds as many cells as fit, at least one.
+      remake: Whether to remove the cells of a store that was made with other settings.
+
+    Returns:
+      What differed from a store that was removed, for people; empty if none was.
 
     Raises:
-      UsageError: The store there was made with other settings.
+      UsageError: The store there was made with other settings, and is not to be removed.
       ValueError: Unknown dtype.
     """
     if dtype not in DTYPES:
@@ -64,23 +69,45 @@ def begin_store(
         "dtype": dtype,
         "cells_per_shard": max(1, shard_bytes // max(1, cell_bytes)),
     }
-    if (folder / "store.json").is_file():
-        before = read_facts(folder)["settings"]
-        differing = [
-            f"{key}: {before.get(key)} then, {settings.get(key)} now"
-            for key in sorted(before.keys() | settings.keys())
-            if before.get(key) != settings.get(key)
-        ]
-        if differing:
-            raise UsageError(
-                f"{folder}: the store was made with other settings ({'; '.join(differing)}); use "
-                "them again or another folder"
-            )
+    differing = _differing(folder, settings)
+    if differing and not remake:
+        raise UsageError(
+            f"{folder}: the store was made with other settings ({differing}); use them again or "
+            "another folder"
+        )
+    if differing:
+        _remove_cells(folder)  # store.json last: until then they count as made otherwise
     write_json(folder / "store.json", {"settings": settings, "state": "writing", "plates": []})
+    return differing
+
+
+def _differing(folder: Path, settings: Mapping[str, Any]) -> str:
+    if not (folder / "store.json").is_file():
+        return ""
+    before = read_facts(folder)["settings"]
+    return "; ".join(
+        f"{key}: {before.get(key)} then, {settings.get(key)} now"
+        for key in sorted(before.keys() | settings.keys())
+        if before.get(key) != settings.get(key)
+    )
+
+
+def _remove_cells(folder: Path, *, but: Sequence[str] = ()) -> None:
+    """Removes rows and pixels of all plates but the given ones; rows first, they are believed."""
+    kept = {quote(plate, safe="") for plate in but}
+    for pattern in ("index/*.parquet", "parts/*/*.parquet", "shards/*.npy"):
+        for path in folder.glob(pattern):
+            plate = path.parent.name if path.parent.parent.name == "parts" else path.stem
+            plate = plate.rpartition("-")[0] if path.suffix == ".npy" else plate
+            if plate not in kept:
+                path.unlink()
+    for path in (folder / "parts").glob("*"):
+        if path.name not in kept:
+            path.rmdir()
 
 
 def finish_store(folder: Path, plates: Sequence[str]) -> CellStore:
-    """Declares a store finished.
+    """Declares a store finished; plates that it does not have any more are removed.
 
     Args:
       folder: The store.
@@ -89,6 +116,7 @@ def finish_store(folder: Path, plates: Sequence[str]) -> CellStore:
     Returns:
       The store.
     """
+    _remove_cells(folder, but=plates)
     cells = [pq.read_metadata(index_path(folder, plate)).num_rows for plate in plates]
     facts = {
         "settings": read_facts(folder)["settings"],
@@ -122,12 +150,15 @@ class PlateWriter:
         self._folder, self._plate = folder, plate
         self._fields = [_fingerprint(field) for field in fields]
         self._parts = folder / "parts" / quote(plate, safe="")
-        whole = index_path(folder, plate)
-        self.complete = whole.is_file() and _stored_fields(whole) == self._fields
-        self.done = len(fields) if self.complete else 0
-        self._cells = 0
+        self._cells, self._kept = 0, 0
         self._begun = False
-        while self.done < len(fields):
+        whole = index_path(folder, plate)
+        stored = _stored_fields(whole) if whole.is_file() else None
+        self.complete = stored == self._fields
+        self.done = len(fields) if self.complete else 0
+        if stored is not None and not self.complete:
+            self._find_kept(whole, stored)
+        while self.done < len(fields) and stored is None:
             part = self._part(self.done)
             if not part.is_file() or _stored_fields(part) != [self._fields[self.done]]:
                 break
@@ -136,6 +167,16 @@ class PlateWriter:
                 break
             self._cells = cells
             self.done += 1
+
+    def _find_kept(self, whole: Path, stored: Sequence[str]) -> None:
+        """Counts the fields at the beginning of a finished plate that are still the same."""
+        counts = _stored_counts(whole)
+        for field, before, cells in zip(self._fields, stored, counts, strict=False):
+            if field != before or not self._holds(self._cells + cells):
+                break
+            self._cells += cells
+            self.done += 1
+        self._kept = self.done
 
     def add(self, pixels: Shaped[np.ndarray, "n s s c"], rows: pa.Table) -> None:
         """Appends the next field.
@@ -163,20 +204,28 @@ class PlateWriter:
     def finish(self) -> None:
         """Joins the rows of all fields; from now on the plate is complete."""
         if self.complete:
+            self._remove_parts()
             return
         if self.done != len(self._fields):
             raise ValueError(f"plate {self._plate}: {self.done} of {len(self._fields)} fields done")
+        if not self._begun:
+            self._forget_former_rows()  # fewer fields than before, and none to add
         parts = [self._part(i) for i in range(self.done)]
         tables = [pq.read_table(part).replace_schema_metadata(None) for part in parts]
         table = pa.concat_tables(tables) if tables else cells_schema(()).empty_table()
         self._close_shards()
+        counts = [len(rows) for rows in tables]
         with atomic(index_path(self._folder, self._plate)) as temporary:
-            pq.write_table(_with_fields(table.unify_dictionaries(), self._fields), temporary)
+            whole = _with_fields(_recoded(table), self._fields, counts)
+            pq.write_table(whole, temporary)
+        self._remove_parts()
+        self.complete = True
+
+    def _remove_parts(self) -> None:
         for part in self._parts.glob("*"):
             part.unlink()
         if self._parts.is_dir():
             self._parts.rmdir()
-        self.complete = True
 
     @property
     def _cell_shape(self) -> tuple[int, int, int]:
@@ -205,11 +254,24 @@ class PlateWriter:
 
     def _forget_former_rows(self) -> None:
         """Removes rows whose pixels are about to be overwritten: they must not be trusted again."""
-        index_path(self._folder, self._plate).unlink(missing_ok=True)
+        whole = index_path(self._folder, self._plate)
+        if self._kept:
+            self._part_again(whole)
+        whole.unlink(missing_ok=True)
         for part in self._parts.glob("*"):
             if part.name >= self._part(self.done).name:
                 part.unlink()
         self._begun = True
+
+    def _part_again(self, whole: Path) -> None:
+        """Writes the parts of the fields that are kept of a finished plate."""
+        rows = pq.read_table(whole).replace_schema_metadata(None)
+        first = 0
+        for field, cells in enumerate(_stored_counts(whole)[: self._kept]):
+            with atomic(self._part(field)) as temporary:
+                part = _with_fields(rows.slice(first, cells), self._fields[field : field + 1])
+                pq.write_table(part, temporary)
+            first += cells
 
     def _append(self, pixels: np.ndarray) -> None:
         room: int = self._settings["cells_per_shard"]
@@ -259,8 +321,33 @@ def _fingerprint(field: str) -> str:
     return hashlib.sha256(field.encode()).hexdigest()[:16]
 
 
-def _with_fields(rows: pa.Table, fields: Sequence[str]) -> pa.Table:
-    return rows.replace_schema_metadata({"fields": " ".join(fields)})
+def _with_fields(
+    rows: pa.Table, fields: Sequence[str], counts: Sequence[int] | None = None
+) -> pa.Table:
+    facts = {"fields": " ".join(fields)}
+    if counts is not None:
+        facts["cells"] = " ".join(map(str, counts))
+    return rows.replace_schema_metadata(facts)
+
+
+def _recoded(table: pa.Table) -> pa.Table:
+    """The same table with dictionaries in order of appearance, whatever parts it was made of."""
+    table = table.combine_chunks()
+    columns = {
+        name: table[name].cast(table[name].type.value_type).cast(table[name].type)
+        if pa.types.is_dictionary(table[name].type)
+        else table[name]
+        for name in table.column_names
+    }
+    return pa.table(columns, schema=table.schema)
+
+
+def _stored_counts(path: Path) -> list[int]:
+    """Cells of each field of a finished plate; none, if an older version wrote it."""
+    try:
+        return [int(n) for n in pq.read_schema(path).metadata[b"cells"].split()]
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+        return []
 
 
 def _stored_fields(path: Path) -> list[str] | None:

@@ -7,10 +7,11 @@ Target is the treatment's place among all treatments, sorted. The cells' sizes v
 exports; height and width are equal, so the number of tiles follows from the file.
 """
 
+import csv
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +20,17 @@ from jaxtyping import Shaped, UInt8
 from cellml.data.cell_export import cell_rows
 from cellml.data.cell_store import CellStore
 from cellml.data.cell_store_writer import PlateWriter, begin_store, finish_store
+from cellml.data.cell_strip_table import STATUS, TABLE, FieldKey, StripTable, X, Y, read_strip_table
+from cellml.data.coded_columns import code_column
 from cellml.data.crops import Status
 from cellml.data.painting_files import read_grey, write_grey
 from cellml.data.plates import Progress
-from cellml.data.text_tables import line_of, read_text_table, write_csv
-from cellml.data.wells import normalise_well
+from cellml.data.writers import atomic, write_json
 from cellml.errors import UserError
 
-TABLE = "sc-metadata.csv"
-X, Y = "Nuclei_Location_Center_X", "Nuclei_Location_Center_Y"
+MADE_OF = ".cellml-strips.json"
+"""In a folder of strips: which version of each plate's cells they are."""
+
 READ_CELLS = 256
 
 
@@ -66,10 +69,15 @@ def unpack_strip(strip: Shaped[np.ndarray, "s t"]) -> Shaped[np.ndarray, "s s c"
 
 def export_strips(
     store: CellStore, folder: Path, *, label_field: str, progress: Progress | None = None
-) -> pa.Table:
-    """Writes a store as PNG strips; files that are there already are left alone.
+) -> int:
+    """Writes a store as PNG strips, in the memory of a plate's index and a few cells.
 
-    Cells outside the image are left out, as DeepProfiler leaves out cells without content.
+    Strips of a plate that are there already are left alone if they were made of the same cells;
+    otherwise those of that plate are written again. Cells outside the image are left out, as
+    DeepProfiler leaves out cells without content.
+
+    sc-metadata.csv gets Key (plate/well/site), Target, the label field, Image_Name, the centre in
+    pixels, the status, and the store's metadata.
 
     Args:
       store: The cells.
@@ -78,37 +86,88 @@ def export_strips(
       progress: Called with the number of cells done and of all.
 
     Returns:
-      The table that was written as sc-metadata.csv: Key (plate/well/site), Target, the label
-      field, Image_Name, the centre in pixels, and the store's metadata.
+      Number of strips.
+
+    Raises:
+      UserError: A file cannot be written.
     """
-    index = store.index
-    index = index.filter(pa.array(np.asarray(index["status"]) != Status.OUTSIDE))
-    columns = index.to_pydict()
+    index = store.read_index(["status", "treatment"])
+    inside = index["status"].to_numpy() != Status.OUTSIDE
+    names = code_column(index["treatment"])
+    labels = set(names.take(np.flatnonzero(inside)).occurring())
+    if (names.codes[inside] < 0).any():
+        labels.add("")
+    targets = {label: i for i, label in enumerate(sorted(labels))}
+    total, done = int(inside.sum()), 0
+    header: list[str] | None = None
+    with (
+        atomic(folder / TABLE) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        lines = csv.writer(file, lineterminator="\n")
+        for plate in store.plates:
+            kept = _begin_plate(folder, store, plate, targets)
+            for cells in _read_rows(store, plate):
+                table = _strip_lines(cells, targets, label_field)
+                if header is None:
+                    header = list(table)
+                    lines.writerow(header)
+                lines.writerows(zip(*table.values(), strict=True))
+                _write_strips(store, cells, [folder / n for n in table["Image_Name"]], kept=kept)
+                done += len(cells)
+                if progress is not None:
+                    progress(done, total)
+        if header is None:
+            lines.writerow(_strip_lines(store.index.slice(0, 0), targets, label_field))
+    return done
+
+
+def _begin_plate(folder: Path, store: CellStore, plate: str, targets: dict[str, int]) -> bool:
+    """Whether strips of a plate that are there are of these cells; removes ours that are not."""
+    path = folder / MADE_OF
+    try:
+        made_of: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        made_of = {}
+    version = [store.version(plate), json.loads(json.dumps(store.settings)), targets]
+    if made_of.get(plate) == version:
+        return True
+    if plate in made_of:
+        for strip in (folder / plate).rglob("*.png"):
+            strip.unlink()
+    write_json(path, made_of | {plate: version})
+    return False
+
+
+def _read_rows(store: CellStore, plate: str) -> Iterator[pa.Table]:
+    """Some rows of a plate's index at a time, without cells outside the image."""
+    index = store.read_plate(plate)
+    index = index.filter(pa.array(index["status"].to_numpy() != Status.OUTSIDE))
+    for first in range(0, len(index), READ_CELLS):
+        yield index.slice(first, READ_CELLS)
+
+
+def _strip_lines(cells: pa.Table, targets: dict[str, int], label_field: str) -> dict[str, list]:
+    """Lines of sc-metadata.csv, as columns of texts."""
+    columns = cells.to_pydict()
     labels = ["" if label is None else label for label in columns["treatment"]]
-    targets = {label: i for i, label in enumerate(sorted(set(labels)))}
-    keys = [
-        "/".join(key) for key in zip(*(columns[k] for k in ("plate", "well", "site")), strict=True)
-    ]
+    keys = ["/".join(k) for k in zip(*(columns[k] for k in ("plate", "well", "site")), strict=True)]
     number = [targets[label] for label in labels]
     # a float32 prints in its own digits, not in those of the double next to it
     x, y = ([str(np.float32(v)) for v in columns[name]] for name in ("x_px", "y_px"))
     names = [f"{k}/{t}@{a}x{b}.png" for k, t, a, b in zip(keys, number, x, y, strict=True)]
-    for first in range(0, len(names), READ_CELLS):
-        some = slice(first, first + READ_CELLS)
-        paths = [folder / name for name in names[some]]
-        if not all(path.is_file() for path in paths):
-            cells = store.read(np.asarray(columns["row"][some]))
-            for path, cell in zip(paths, cells, strict=True):
-                write_grey(path, pack_strip(cell))
-        if progress is not None:
-            progress(min(first + READ_CELLS, len(names)), len(names))
     table = {"Key": keys, "Target": [str(t) for t in number], label_field: labels}
-    table |= {"Image_Name": names, X: x, Y: y, "Status": [str(s) for s in columns["status"]]}
+    table |= {"Image_Name": names, X: x, Y: y, STATUS: [str(s) for s in columns["status"]]}
     known = {"row", "plate", "well", "site", "cell_id", "y_px", "x_px", "status", "treatment"}
-    extra = {k: v for k, v in columns.items() if k not in known and k not in table}
-    written = pa.table(table | extra)
-    write_csv(folder / TABLE, written)
-    return written
+    return table | {k: v for k, v in columns.items() if k not in known and k not in table}
+
+
+def _write_strips(store: CellStore, cells: pa.Table, paths: list[Path], *, kept: bool) -> None:
+    missing = [i for i, path in enumerate(paths) if not (kept and path.is_file())]
+    if missing:
+        pixels = store.read(cells["row"].to_numpy()[missing])
+        for i, cell in zip(missing, pixels, strict=True):
+            write_grey(paths[i], pack_strip(cell))
 
 
 def import_strips(
@@ -120,6 +179,9 @@ def import_strips(
     progress: Progress | None = None,
 ) -> CellStore:
     """Reads PNG strips into a store, field by field; goes on where a killed run stopped.
+
+    Fields whose lines and files are the same as in a former run are kept. Memory is that of
+    `StripTable` and of the cells of one field.
 
     Args:
       folder: Holds sc-metadata.csv.
@@ -134,13 +196,11 @@ def import_strips(
     Raises:
       UserError: A table or strip is missing or damaged, sizes differ, or a key is no field.
     """
-    path = folder / TABLE
-    table = read_text_table(path, required=["Key", "Image_Name", X, Y, label_field])
-    lines = table.to_pylist()
-    plates = _fields(path, lines)
+    table = read_strip_table(folder, label_field=label_field)
+    plates = table.by_plate()
     first = None
-    if lines:
-        strip = folder / lines[0]["Image_Name"]
+    if len(table):
+        strip = table.paths(np.zeros(1, np.int64))[0]
         first = _check_tiles(strip, read_grey(strip).shape, None, len(channels))
     names = [*channels, "mask"] if first and first[1] > len(channels) else list(channels)
     begin_store(
@@ -150,18 +210,13 @@ def import_strips(
         dtype="uint8",
         made_by={"imported": "strips"},
     )
-    metadata = _metadata(lines, plates, label_field)
     total, done = sum(map(len, plates.values())), 0
     for plate, fields in plates.items():
-        described = [json.dumps([lines[row] for row in rows]) for rows in fields.values()]
+        described = [table.fingerprint(rows) for _, rows in fields]
         writer = PlateWriter(store_folder, plate, described)
-        for i, (key, rows) in enumerate(fields.items()):
+        for i, (key, rows) in enumerate(fields):
             if i >= writer.done:
-                writer.add(
-                    *_read_field(
-                        folder, key, [lines[row] for row in rows], first, label_field, metadata
-                    )
-                )
+                writer.add(*_read_field(table, key, rows, first))
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -169,64 +224,23 @@ def import_strips(
     return finish_store(store_folder, list(plates))
 
 
-Key = tuple[str, str, str]
-
-
-def _fields(path: Path, lines: list[dict[str, str]]) -> dict[str, dict[Key, list[int]]]:
-    plates: dict[str, dict[Key, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for row, line in enumerate(lines):
-        parts = line["Image_Name"].split("/")  # Key has lost a plate's dashes in DeepProfiler
-        try:
-            plate, well, site, _ = parts
-            key = plate, normalise_well(well), site
-        except ValueError as error:
-            raise UserError(
-                f"{path}, line {line_of(row)}: Image_Name is {line['Image_Name']!r}, "
-                "<plate>/<well>/<site>/<name>.png expected"
-            ) from error
-        plates[plate][key].append(row)
-    return {plate: dict(plates[plate]) for plate in sorted(plates)}
-
-
-def _metadata(
-    lines: list[dict[str, str]], plates: dict[str, dict[Key, list[int]]], label_field: str
-) -> list[str]:
-    """Columns that say something of a field: those that are the same for all of its cells."""
-    known = ("Key", "Image_Name", "Target", "Status", X, Y, label_field)
-    fields = [rows for fields in plates.values() for rows in fields.values()]
-    return [
-        name
-        for name in (lines[0] if lines else ())
-        if name not in known and all(len({lines[row][name] for row in f}) == 1 for f in fields)
-    ]
-
-
 def _read_field(
-    folder: Path,
-    key: Key,
-    lines: list[dict[str, str]],
-    expected: tuple[int, int] | None,
-    label_field: str,
-    metadata: Sequence[str],
+    table: StripTable, key: FieldKey, rows: np.ndarray, expected: tuple[int, int] | None
 ) -> tuple[UInt8[np.ndarray, "n s s c"], pa.Table]:
     cells = []
-    for line in lines:
-        strip = read_grey(folder / line["Image_Name"])
-        _check_tiles(folder / line["Image_Name"], strip.shape, expected, 0)
+    for path in table.paths(rows):
+        strip = read_grey(path)
+        _check_tiles(path, strip.shape, expected, 0)
         cells.append(unpack_strip(strip))
-    where = folder / TABLE
-    centres = np.stack([_numbers(where, lines, Y), _numbers(where, lines, X)], axis=1)
-    status = np.asarray([int(line.get("Status", Status.OK)) for line in lines], np.uint8)
-    same = {name: lines[0][name] for name in metadata}
-    rows = cell_rows(key, centres, status, treatment=lines[0][label_field], metadata=same)
-    return np.stack(cells), rows
-
-
-def _numbers(path: Path, lines: list[dict[str, str]], column: str) -> Shaped[np.ndarray, " n"]:
-    try:
-        return np.asarray([float(line[column]) for line in lines], np.float32)
-    except ValueError as error:
-        raise UserError(f"{path}: {column}: {error}") from error
+    first = int(rows[0])
+    described = cell_rows(
+        key,
+        table.centre_yx[rows],
+        table.status[rows],
+        treatment=table.treatment(first),
+        metadata=table.texts(first),
+    )
+    return np.stack(cells), described
 
 
 def _check_tiles(

@@ -57,6 +57,7 @@ class FeatureWriter:
     Attributes:
       done: Number of cells that need not be added again: go on with the next.
       complete: Whether the whole plate is there.
+      remade: What differed from features that were removed, for people; empty if none were.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class FeatureWriter:
         made_by: Mapping[str, Any],
         *,
         part_cells: int = PART_CELLS,
+        remake: bool = False,
     ) -> None:
-        """Finds out what is there; writes nothing.
+        """Finds out what is there; writes nothing, but removes what is of no use any more.
 
         Args:
           folder: Where the files of all plates go.
@@ -76,9 +78,10 @@ class FeatureWriter:
           names: Names of the features, at least one, none twice.
           made_by: JSON-able; all that decides the cells and their features.
           part_cells: Cells of a part.
+          remake: Whether to remove what was made with other names or by something else.
 
         Raises:
-          UsageError: What is there was made with other names or by something else.
+          UsageError: There is such a thing, and it is not to be removed.
           ValueError: No name, or one twice.
         """
         if not names or len(set(names)) < len(names):
@@ -92,14 +95,23 @@ class FeatureWriter:
         self._n_waiting = 0
         self._n_parts = 0
         self.complete = self._path.is_file()
+        self.remade = ""
         if self.complete:
-            self._compare(_read_facts(self._path), self._path)
+            self.remade = self._differing(_read_facts(self._path))
+            self._refuse(self._path, remake)
+        elif (self._parts / "facts.json").is_file():
+            self.remade = self._differing(_read_json(self._parts / "facts.json"))
+            self._refuse(self._parts, remake)
+        if self.remade:
+            self._path.unlink(missing_ok=True)
+            self.complete = False
+        if self.complete or self.remade or not (self._parts / "facts.json").is_file():
+            self._forget_parts()
+        if self.complete:
             self.done = pq.read_metadata(self._path).num_rows
             return
-        if (self._parts / "facts.json").is_file():
-            self._compare(_read_json(self._parts / "facts.json"), self._parts)
-            while self._part(self._n_parts).is_file():
-                self._n_parts += 1
+        while self._part(self._n_parts).is_file():
+            self._n_parts += 1
         self.done = self._n_parts * part_cells
 
     def add(self, index_rows: pa.Table, features: Float[np.ndarray, "n d"]) -> None:
@@ -156,10 +168,7 @@ class FeatureWriter:
             for table in rest:
                 file.write_table(table.cast(schema), row_group_size=self._part_cells)
         self._waiting, self._n_waiting, self.complete = [], 0, True
-        for path in self._parts.glob("*"):
-            path.unlink()
-        if self._parts.is_dir():
-            self._parts.rmdir()
+        self._forget_parts()
 
     def _part(self, number: int) -> Path:
         return self._parts / f"{number:06d}.parquet"
@@ -175,22 +184,33 @@ class FeatureWriter:
         self._waiting = [waiting.slice(self._part_cells)]
         self._n_waiting -= self._part_cells
 
-    def _compare(self, before: Mapping[str, Any], path: Path) -> None:
+    def _forget_parts(self) -> None:
+        """Removes the parts; what they were made by goes last, so that none is ever taken over."""
+        for path in sorted(self._parts.glob("*"), reverse=True):
+            if path.name != "facts.json":
+                path.unlink()
+        (self._parts / "facts.json").unlink(missing_ok=True)
+        if self._parts.is_dir():
+            self._parts.rmdir()
+
+    def _differing(self, before: Mapping[str, Any]) -> str:
+        """What else made the features there, for people."""
         then, now = (
             {**facts.get("made_by", {}), "names": facts.get("names")}
             for facts in (before, self._facts)
         )
-        differing = [
-            "names of features"
-            if key == "names"
-            else f"{key}: {then.get(key)} then, {now.get(key)} now"
+        plain = {"names": "other names of features", "cells": "other cells"}
+        return "; ".join(
+            plain[key] if key in plain else f"{key}: {then.get(key)} then, {now.get(key)} now"
             for key in sorted(then.keys() | now.keys())
             if then.get(key) != now.get(key)
-        ]
-        if differing:
+        )
+
+    def _refuse(self, path: Path, remake: bool) -> None:
+        if self.remade and not remake:
             raise UsageError(
-                f"{path}: made by something else ({'; '.join(differing)}); use another "
-                "experiment's name, or remove it"
+                f"{path}: made by something else ({self.remade}); use another experiment's name, "
+                "or remove it"
             )
 
 

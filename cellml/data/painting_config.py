@@ -55,7 +55,9 @@ VALUES = Kind(lambda v: _list_of(_scalar, v), "a list of values")
 CONTROL = Kind(lambda v: _scalar(v) or _list_of(_scalar, v), "a value or a list of values")
 BLOCKS = Kind(lambda v: _whole(v) and 0 <= v <= 7, "a whole number from 0 (B0) to 7 (B7)")
 MODE = Kind(lambda v: v in ("single_cells", "full_image"), "'single_cells' or 'full_image'")
-SCHEDULE = Kind(lambda v: v is None or _text(v), "a text or null")
+SCHEDULE = Kind(lambda v: v is None or _text(v), "'cosine', null, or lists called epoch and lr")
+EPOCHS = Kind(lambda v: _list_of(lambda n: _whole(n) and n >= 0, v), "a list of epochs from 0")
+RATES = Kind(lambda v: _list_of(lambda n: _number(n) and n > 0, v), "a list of numbers above 0")
 CHECKPOINT = Kind(lambda v: v is None or _text(v), "a file name, or 'None' for ImageNet weights")
 
 
@@ -97,6 +99,8 @@ TRAIN = {
     "train.model.epochs": Key(POSITIVE, 30),
     "train.model.initialization": Key(TEXT, "ImageNet"),
     "train.model.lr_schedule": Key(SCHEDULE, None),
+    "train.model.lr_schedule.epoch": Key(EPOCHS, None),
+    "train.model.lr_schedule.lr": Key(RATES, None),
     "train.model.params.learning_rate": Key(FACTOR, 0.005),
     "train.model.params.batch_size": Key(POSITIVE, 32),
     "train.model.params.conv_blocks": Key(BLOCKS, 0),
@@ -104,6 +108,7 @@ TRAIN = {
     "train.sampling.factor": Key(FACTOR, 1.0),
     "train.sampling.cache_size": Key(POSITIVE, None),
     "train.sampling.workers": Key(POSITIVE, 1),
+    "train.validation.frame": Key(TEXT, "val"),
     "train.validation.batch_size": Key(POSITIVE, 32),
     "train.validation.frequency": Key(POSITIVE, 1),
     "train.validation.top_k": Key(POSITIVE, 5),
@@ -133,7 +138,7 @@ ACCEPTED = {
     "online_label_smoothing online_lambda",
     "train.sampling": "alpha queue_size images locations locations_field field box_size "
     "mask_objects",
-    "train.validation": "frame sample_first_crops",
+    "train.validation": "sample_first_crops",
     "profile": "gpus",
 }
 ACCEPTED_SECTIONS = ("paths.", "train.comet_ml.", "train.queueing.", "train.dset.")
@@ -175,7 +180,7 @@ def check_config(config: Mapping[str, Any], command: str, *, source: Path) -> di
     if command not in SCHEMAS:
         raise ValueError(f"command {command!r}: expected one of {', '.join(SCHEMAS)}")
     schema = SCHEMAS[command]
-    given = dict(_flatten(config))
+    given = flat_config(config)
     faults = [*_unknown(given, config, schema), *_unfit(given, schema)]
     for key, (_, default) in schema.items():
         if default is REQUIRED and key not in given:
@@ -189,6 +194,11 @@ def check_config(config: Mapping[str, Any], command: str, *, source: Path) -> di
     if settings.get("profile.checkpoint") == "None":
         settings["profile.checkpoint"] = None
     return settings
+
+
+def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a configuration as it was read, by dotted key."""
+    return dict(_flatten(config))
 
 
 def _flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

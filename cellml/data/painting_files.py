@@ -1,5 +1,6 @@
 """Single files of a project: images of one channel, outlines, locations."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,24 @@ def read_outlines(path: Path) -> Int[np.ndarray, "h w"]:
     from skimage.measure import label  # only where outlines are read
 
     return label(pixels == pixels.min(), connectivity=2).astype(np.int32)
+
+
+def file_states(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Name, size and time of change (ns) of files, to notice that one is another by now.
+
+    Args:
+      paths: Files; one that is not there has the size -1.
+    Returns:
+      One entry a file.
+    """
+    states = []
+    for path in paths:
+        try:
+            stat = path.stat()
+            states.append((path.name, stat.st_size, stat.st_mtime_ns))
+        except OSError:
+            states.append((path.name, -1, 0))
+    return states
 
 
 def write_grey(path: Path, pixels: UInt8[np.ndarray, "h w"]) -> None:

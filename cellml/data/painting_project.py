@@ -142,6 +142,13 @@ class Project:
             planes.append(plane)
         return np.stack(planes, axis=-1)
 
+    def field_files(self, row: int, *, outlines: bool) -> list[Path]:
+        """All files that decide the cells of a field, with its outlines if asked for."""
+        files = [self.image_path(row, channel) for channel in self.channels]
+        files.append(self.locations_file(row))
+        name = self.outline_files.get(self.key(row)) if outlines else None
+        return files if name is None else [*files, self.root / OUTLINES / name]
+
     def locations_file(self, row: int) -> Path:
         """Where the nuclei of a field are, whether or not the file is there."""
         plate, well, site = self.key(row)

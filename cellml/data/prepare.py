@@ -18,7 +18,7 @@ from cellml.data.illumination import (
     correct,
     illumination_function,
 )
-from cellml.data.painting_files import write_grey
+from cellml.data.painting_files import file_states, write_grey
 from cellml.data.painting_project import COMPRESSED, INTENSITIES, Project
 from cellml.data.plates import Progress, Tick, over_plates
 from cellml.data.writers import atomic
@@ -141,10 +141,7 @@ def _read_facts(path: Path, made_by: str) -> dict[str, Any] | None:
 def _fingerprint(project: Project, settings: dict[str, Any], rows: list[int]) -> str:
     """Of what decides a plate's images: settings, and name, size and time of every file."""
     files = [project.image_path(row, channel) for row in rows for channel in project.channels]
-    stats = [path.stat() if path.is_file() else None for path in files]
-    facts = [
-        (str(p), s and s.st_size, s and s.st_mtime_ns) for p, s in zip(files, stats, strict=True)
-    ]
+    facts = file_states(files)
     decisive = {key: value for key, value in settings.items() if key.startswith("prepare.")}
     return hashlib.sha256(json.dumps([decisive, facts], sort_keys=True).encode()).hexdigest()[:16]
 

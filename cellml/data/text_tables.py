@@ -6,7 +6,7 @@ Nothing is guessed from the values: a plate called `0012` stays `0012`.
 import csv
 import difflib
 import gzip
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 
 from cellml.data.writers import atomic
 from cellml.errors import UserError
+
+BLOCK_ROWS = 2**14
+"""Rows that are held as Python objects at a time."""
 
 
 def read_text_table(path: Path, *, required: Sequence[str] = ()) -> pa.Table:
@@ -75,6 +78,22 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _read_text(path: Path) -> pa.Table:
+    return pa.concat_tables(text_blocks(path))
+
+
+def text_blocks(path: Path, *, rows: int = BLOCK_ROWS) -> Iterator[pa.Table]:
+    """Reads a table of text as `read_text_table` does, a block of rows at a time.
+
+    Args:
+      path: As there, but no Parquet.
+      rows: Of a block; what is held as Python objects at any time.
+
+    Yields:
+      Tables with the same columns; the first may be empty.
+
+    Raises:
+      UserError: As there.
+    """
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
@@ -83,6 +102,8 @@ def _read_text(path: Path) -> pa.Table:
             names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
             if not any(names):
                 raise UserError(f"{path}: empty, a header with column names expected")
+            if repeated := sorted({name for name in names if names.count(name) > 1}):
+                raise UserError(f"{path}: column {repeated[0]!r} occurs more than once")
             columns: list[list[str]] = [[] for _ in names]
             lines = csv.reader(file, delimiter=delimiter)
             for values in lines:
@@ -95,12 +116,12 @@ def _read_text(path: Path) -> pa.Table:
                     )
                 for column, value in zip(columns, values, strict=True):
                     column.append(value.strip())
+                if len(columns[0]) == rows:
+                    yield _strings(names, columns)
+                    columns = [[] for _ in names]
+            yield _strings(names, columns)
     except (OSError, UnicodeDecodeError, csv.Error, EOFError) as error:
         raise UserError(f"{path}: cannot be read as a text table ({error})") from error
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UserError(f"{path}: column {repeated[0]!r} occurs more than once")
-    return _strings(names, columns)
 
 
 def _strings(names: Sequence[str], columns: Sequence[Sequence[str]]) -> pa.Table:

@@ -21,13 +21,15 @@ from cellml.data.cell_batching import (
 from cellml.data.cell_export import export_settings, write_store
 from cellml.data.cell_splits import Cells, CellSplit
 from cellml.data.cell_store import CellStore, open_store
+from cellml.data.coded_columns import code_column
 from cellml.data.crops import Status
-from cellml.data.painting_project import open_project
+from cellml.data.painting_project import INDEX_KEYS, KEYS, open_project
 from cellml.data.screen_simulation import ScreenDesign
 from cellml.data.screen_simulation_project import write_project
+from cellml.data.text_tables import suggestion
 from cellml.data.writers import write_json
 from cellml.errors import UsageError
-from cellml.experiment.steps import step_counts
+from cellml.experiment.steps import epoch_steps, scheduled_by_epoch, step_counts
 from cellml.ops.crop_augmentation import AugmentationSettings
 from cellml.tasks.embedders import save_embedder, starting_variables
 from cellml.tasks.embedding import Embedder, EmbedderSpec, make_task
@@ -38,6 +40,7 @@ from cellml.types import Batch
 from cellml.weights.efficientnet import detect_layout
 from cellml.weights.efficientnet_layouts import module_options
 
+TREATMENT = "treatment"
 SCHEMES = (*cell_splits.SCHEMES, "column")
 
 
@@ -50,7 +53,9 @@ def train_embedding(config: ConfigDict, workdir: Path) -> TrainState:
       UsageError: The store or the split does not fit the config.
     """
     store = _store(config, workdir)
-    cells, usable = read_cells(store, edges=config.data.edges)
+    cells, usable = read_cells(
+        store, edges=config.data.edges, label_column=config.data.get("label_column", TREATMENT)
+    )
     split = make_split(config.data.split, cells, store=store, rows=usable)
     classes, spec = _classes(config, store, cells, split)
     rows = usable[split.train]
@@ -93,6 +98,10 @@ def train_embedding(config: ConfigDict, workdir: Path) -> TrainState:
         )
 
     start = config.get("init_weights", None)
+    length = epoch_length(train_classes)
+    optimizer = scheduled_by_epoch(
+        config.optimizer, steps_per_epoch=epoch_steps(config.train, n_examples=length)
+    )
     return fit(
         make_task(
             spec,
@@ -100,7 +109,7 @@ def train_embedding(config: ConfigDict, workdir: Path) -> TrainState:
             label_smoothing=config.loss.label_smoothing,
             classifier_scale=config.model.classifier_scale,
         ),
-        make_optimizer(config.optimizer),
+        make_optimizer(optimizer),
         batches,
         init_batch=next(batches(0)),
         evaluate=evaluate,
@@ -108,42 +117,70 @@ def train_embedding(config: ConfigDict, workdir: Path) -> TrainState:
         seed=config.seed,
         config=config.to_dict(),
         may_differ=("data.store",),
-        learning_rate=make_schedule(config.optimizer),
+        learning_rate=make_schedule(optimizer),
         on_checkpoint=export,
         best=("f1", "max"),
         variables=starting_variables(spec, start, jax.random.key(config.seed)) if start else None,
         log_every=config.train.log_every,
         ema_decay=config.train.ema_decay,
-        **step_counts(config.train, n_examples=epoch_length(train_classes)),
+        **step_counts(config.train, n_examples=length),
     )
 
 
-def read_cells(store: CellStore, *, edges: bool = False) -> tuple[Cells, Int[np.ndarray, " n"]]:
+def read_cells(
+    store: CellStore, *, edges: bool = False, label_column: str = TREATMENT
+) -> tuple[Cells, Int[np.ndarray, " n"]]:
     """The cells of a store that can train: wholly inside the image, of a known treatment.
+
+    Some thirty bytes a cell: texts are coded (`Coded`), whatever the number of cells.
 
     Args:
       store: All cells.
       edges: Whether cells that the image cuts off do, too.
+      label_column: What stands for the treatment, see `store_column`.
     Returns:
       Their facts, and their rows in the store.
     Raises:
-      UsageError: There is no such cell.
+      UsageError: There is no such cell or no such column.
     """
-    index = store.read_index(["plate", "well", "site", "treatment", "y_px", "x_px", "status"])
+    label = store_column(store, label_column)
+    names = dict.fromkeys(["plate", "well", "site", label, "y_px", "x_px", "status"])
+    index = store.read_index(list(names))
     status = index["status"].to_numpy()
-    treatment = np.asarray(index["treatment"].to_pylist(), object)
+    labels = code_column(index[label])
     whole = (status == Status.OK) | (edges & (status == Status.EDGE))
-    usable = np.flatnonzero(whole & (treatment != None))  # noqa: E711
+    usable = np.flatnonzero(whole & (labels.codes >= 0))
     if not len(usable):
         raise UsageError(
             f"{store.folder}: no cell to train on among {len(store)}: it must lie within the image "
-            "and have a treatment"
+            f"and have a {label}"
         )
     plate, well, site = (
-        np.asarray(index[name].to_pylist(), object)[usable] for name in ("plate", "well", "site")
+        code_column(index[name]).take(usable) for name in ("plate", "well", "site")
     )
     centres = np.stack([index["y_px"].to_numpy(), index["x_px"].to_numpy()], axis=1)[usable]
-    return Cells(plate, well, site, treatment[usable], centres.astype(np.float64)), usable
+    return Cells(plate, well, site, labels.take(usable), centres), usable
+
+
+def store_column(store: CellStore, name: str) -> str:
+    """The column of a store's index that index.csv calls `name`.
+
+    Args:
+      store: The cells.
+      name: Metadata_Plate, _Well, _Site, or as the store has it.
+    Returns:
+      Name of a column.
+    Raises:
+      UsageError: There is none; the message lists those there are.
+    """
+    known = store.columns
+    ours = KEYS[INDEX_KEYS.index(name)] if name in INDEX_KEYS else name
+    if ours not in known:
+        raise UsageError(
+            f"{store.folder}: no column {name!r}{suggestion(name, known)}; export the cells again "
+            "if the index has it now"
+        )
+    return ours
 
 
 def make_split(
@@ -167,19 +204,14 @@ def make_split(
     plates, treatments = list(config.plates), list(config.treatments)
     column, sides = config.column, [[str(v) for v in config[s]] for s in ("training", "validation")]
     if scheme == "leave_plates_out":
-        return cell_splits.leave_plates_out(cells, plates or [max(cells.plate.tolist())])
+        return cell_splits.leave_plates_out(cells, plates or [cells.plate.occurring()[-1]])
     if scheme == "leave_cells_out":
         return cell_splits.leave_cells_out(cells, **options)
     if scheme == "leave_treatments_out":
         return cell_splits.leave_treatments_out(cells, treatments, **options)
     if scheme == "column":
-        found = store.read_index()
-        if column not in found.column_names:
-            raise UsageError(
-                f"data.split.column: {store.folder} has no column {column!r}; found: "
-                f"{', '.join(found.column_names)}"
-            )
-        values = np.asarray(found[column].to_pylist(), object)[rows]
+        name = store_column(store, column)
+        values = code_column(store.read_index([name])[name]).take(rows)
         return cell_splits.by_column(values, *sides)
     raise UsageError(f"data.split.scheme: unknown {scheme!r}; known: {', '.join(SCHEMES)}")
 
@@ -205,18 +237,19 @@ def _classes(
     config: ConfigDict, store: CellStore, cells: Cells, split: CellSplit
 ) -> tuple[Int[np.ndarray, " n"], EmbedderSpec]:
     """Class of every cell (those of no class are held out), and the spec of the network."""
-    names = sorted(set(cells.treatment[split.train].tolist()))
+    names = cells.treatment.take(split.train).occurring()
     numbers = {name: i for i, name in enumerate(names)}
-    classes = np.array([numbers.get(name, -1) for name in cells.treatment.tolist()], np.int64)
+    table = np.array([numbers.get(name, -1) for name in cells.treatment.names], np.int32)
+    classes = table[cells.treatment.codes]
     if (classes[split.validation] < 0).any():
-        unseen = sorted(set(cells.treatment[split.validation].tolist()) - set(names))
+        unseen = sorted({*cells.treatment.take(split.validation).occurring()} - {*names})
         raise UsageError(f"data.split: no cell of {', '.join(unseen)} trains, but some validate")
     model = config.model
     spec = EmbedderSpec(
         name="wsl",
         variant=model.variant,
         channels=image_channels(store.channels),
-        classes=tuple(names),
+        classes=names,
         side_px=store.side_px,
         input_px=model.input_px,
         intensity=model.intensity,
@@ -242,9 +275,9 @@ def _write_split(
         "scheme": config.data.split.scheme,
         "cells": {side: len(rows) for side, rows in split._asdict().items()},
         "plates": {
-            side: sorted(set(cells.plate[rows].tolist())) for side, rows in split._asdict().items()
+            side: cells.plate.take(rows).occurring() for side, rows in split._asdict().items()
         },
-        "treatments_held_out": sorted(set(cells.treatment[split.held_out].tolist())),
+        "treatments_held_out": cells.treatment.take(split.held_out).occurring(),
         "in_common": leakage._asdict(),
     }
     workdir.mkdir(parents=True, exist_ok=True)

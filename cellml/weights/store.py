@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 FORMAT_VERSION = 1
 
@@ -28,7 +27,7 @@ def save_weights(
     *,
     half: bool = False,
 ) -> None:
-    """Writes a parameter tree and its description atomically.
+    """Writes a parameter tree and its description atomically; equal trees are equal bytes.
 
     Args:
       path: File to write; the usual ending is `.safetensors`.
@@ -52,12 +51,45 @@ def save_weights(
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
-        save_file(flat, temporary, metadata=metadata)
+        _write(Path(temporary), flat, metadata)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+_DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
+    "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file whose bytes depend on its content alone.
+
+    The library's own writer puts the metadata in an order that changes from call to call. Arrays
+    are in its order: largest elements first, so that all are aligned, then by name.
+
+    Source: https://github.com/huggingface/safetensors#format
+    """
+    ordered = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name in ordered:
+        array = arrays[name]
+        start, end = end, end + array.nbytes
+        kind = _DTYPES.get(array.dtype.name)
+        if kind is None:
+            raise TypeError(f"{path}: {name} is {array.dtype}, numbers expected")
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in ordered:
+            file.write(arrays[name].tobytes())
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -41,8 +41,10 @@ def test_cells_follow_the_configuration_unless_asked_otherwise(screen):
     other = store_of(screen, "other")
     assert (other.side_px, other.dtype, other.channels[-1]) == (16, np.uint8, "mask")
     assert {other.settings[key] for key in ("mode", "normalisation")} == {"deepprofiler", "minmax"}
-    with pytest.raises(UsageError, match="made with other settings"):
-        profile("export", screen, "--store", "other")
+    text = profile("export", screen, "--store", "other")[1]
+    assert "note: all cells are cut again, the store was made with other settings (" in text
+    assert "side_px: 16 then, 24 now" in text
+    assert content(screen / "outputs" / "other") == content(screen / "outputs" / "single-cells")
 
 
 def test_prepared_images_are_taken_once_there_are_some(tmp_path):
@@ -76,13 +78,13 @@ def test_strips_go_out_and_come_back(screen, tmp_path):
 def test_interrupted_and_resumed_equals_never_interrupted(screen, monkeypatch):
     profile("export", screen, "--store", "whole")
 
-    def stopping(project, folder, settings, *, workers, progress):
+    def stopping(project, folder, settings, *, workers, progress, **options):
         def count(done, total):
             progress(done, total)
             if done == 4:  # in the second plate
                 raise KeyboardInterrupt
 
-        return write_store(project, folder, settings, workers=workers, progress=count)
+        return write_store(project, folder, settings, workers=workers, progress=count, **options)
 
     monkeypatch.setattr(profile_export, "write_store", stopping)
     code, text = profile("export", screen, "--store", "stopped")

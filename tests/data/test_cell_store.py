@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 
 from cellml.data import cell_export
 from cellml.data.cell_export import export_settings, write_store
@@ -253,3 +254,59 @@ def test_what_cannot_be_written(project, tmp_path):
     writer.add(np.zeros((8, 16, 16, 2), np.uint16), table)
     with pytest.raises(ValueError, match="all 1 fields are there"):
         writer.add(np.zeros((8, 16, 16, 2), np.uint16), table)
+
+
+@pytest.mark.parametrize("which", ["image", "locations", "outlines"])
+def test_cells_of_changed_files_are_cut_again_and_no_others(project, tmp_path, monkeypatch, which):
+    settings = export_settings(project, masks="keep")
+    write_store(project, tmp_path / "store", settings)
+    cut_rows = []
+
+    def counted(project, row, *others, original=cell_export.cut_field):
+        cut_rows.append(row)
+        return original(project, row, *others)
+
+    monkeypatch.setattr(cell_export, "cut_field", counted)
+    write_store(project, tmp_path / "store", settings)
+    assert not cut_rows
+    if which == "image":
+        tifffile.imwrite(project.image_path(1, "ER"), field_image(9)[..., 1])
+    elif which == "locations":
+        names = ["Nuclei_Location_Center_X", "Nuclei_Location_Center_Y"]
+        write_table(project.locations_file(1), names, [(25, 21)])
+    else:
+        tifffile.imwrite(project.field_files(1, outlines=True)[-1], np.roll(field_labels(), 3))
+    changed = write_store(project, tmp_path / "store", settings)
+    assert cut_rows == [1, 2]  # the plate's fields from the changed one on; P-2 is kept
+    fresh = write_store(project, tmp_path / "fresh", settings)
+    assert tree(tmp_path / "store") == tree(tmp_path / "fresh")
+    assert changed.version("P-2") == fresh.version("P-2")
+    # outlines that nobody asked for do not matter
+    write_store(project, tmp_path / "plain")
+    before = list(cut_rows)
+    if which == "outlines":
+        tifffile.imwrite(project.field_files(1, outlines=True)[-1], field_labels())
+        write_store(project, tmp_path / "plain")
+        assert cut_rows == before
+
+
+def test_other_settings_make_the_store_again_if_asked(project, tmp_path):
+    write_store(project, tmp_path / "store", shard_bytes=SMALL)
+    notes = []
+    settings = export_settings(project, side_px=8)
+    write_store(project, tmp_path / "store", settings, remake=True, note=notes.append)
+    assert len(notes) == 1
+    assert "side_px: 16 then, 8 now" in notes[0]
+    write_store(project, tmp_path / "fresh", settings)
+    assert tree(tmp_path / "store") == tree(tmp_path / "fresh")
+
+
+def test_plates_that_are_gone_leave_nothing(project, tmp_path):
+    write_store(project, tmp_path / "store")
+    index = tmp_path / "project" / "inputs" / "metadata" / "index.csv"
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text("".join(line for line in lines if not line.startswith("P-2")))
+    fewer = open_project(tmp_path / "project")
+    write_store(fewer, tmp_path / "store")
+    write_store(fewer, tmp_path / "fresh")
+    assert tree(tmp_path / "store") == tree(tmp_path / "fresh")

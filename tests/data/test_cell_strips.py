@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from skimage import exposure
 
@@ -11,7 +12,7 @@ from cellml.data.cell_export import export_settings, write_store
 from cellml.data.cell_strips import export_strips, import_strips, pack_strip, unpack_strip
 from cellml.data.painting_project import open_project
 from cellml.errors import UserError
-from tests.data.painting import write_project
+from tests.data.painting import field_image, write_project
 
 
 @pytest.fixture
@@ -19,6 +20,11 @@ def store(tmp_path):
     project = open_project(write_project(tmp_path / "project", outlines=True))
     settings = export_settings(project, mode="deepprofiler", normalisation="minmax", masks="keep")
     return write_store(project, tmp_path / "store", settings)
+
+
+def names_of(folder):
+    with (folder / "sc-metadata.csv").open() as file:
+        return [line["Image_Name"] for line in csv.DictReader(file)]
 
 
 def test_a_strip_has_its_channels_side_by_side():
@@ -40,8 +46,8 @@ def test_a_strip_has_its_channels_side_by_side():
 
 def test_strips_and_back(store, tmp_path):
     folder = tmp_path / "strips"
-    table = export_strips(store, folder, label_field="Treatment")
-    names = table["Image_Name"].to_pylist()
+    assert export_strips(store, folder, label_field="Treatment") == len(store)
+    names = names_of(folder)
     assert names[0] == "007/A01/1/0@25.5x20.25.png"
     assert names[5].startswith("007/B03/1/1@")
     with Image.open(folder / names[0]) as file:
@@ -60,15 +66,52 @@ def test_strips_and_back(store, tmp_path):
 
 
 def test_what_is_written_is_left_alone(store, tmp_path):
-    names = export_strips(store, tmp_path / "s", label_field="T")["Image_Name"].to_pylist()
+    export_strips(store, tmp_path / "s", label_field="T")
+    names = names_of(tmp_path / "s")
     times = [(tmp_path / "s" / name).stat().st_mtime_ns for name in names]
     export_strips(store, tmp_path / "s", label_field="T")
     assert times == [(tmp_path / "s" / name).stat().st_mtime_ns for name in names]
+    (tmp_path / "s" / names[2]).unlink()
+    export_strips(store, tmp_path / "s", label_field="T")
+    again = [(tmp_path / "s" / name).stat().st_mtime_ns for name in names]
+    assert [a == b for a, b in zip(times, again, strict=True)] == [
+        i != 2 for i in range(len(names))
+    ]
+
+
+def test_strips_of_changed_cells_are_written_again(store, tmp_path):
+    project = open_project(tmp_path / "project")
+    export_strips(store, tmp_path / "s", label_field="T")
+    before = {name: (tmp_path / "s" / name).read_bytes() for name in names_of(tmp_path / "s")}
+    locations = project.locations_file(0)
+    locations.write_text(locations.read_text().replace("25.5,20.25", "24,22"))
+    tifffile.imwrite(project.image_path(1, "ER"), field_image(9)[..., 1])
+    changed = write_store(
+        project,
+        tmp_path / "store",
+        export_settings(project, mode="deepprofiler", normalisation="minmax", masks="keep"),
+    )
+    export_strips(changed, tmp_path / "s", label_field="T")
+    export_strips(changed, tmp_path / "fresh", label_field="T")
+    names = names_of(tmp_path / "s")
+    assert names == names_of(tmp_path / "fresh")
+    files = {p.relative_to(tmp_path / "s").as_posix() for p in (tmp_path / "s").rglob("*.png")}
+    assert files == set(names)  # nothing is left of a cell that moved
+    after = {name: (tmp_path / "s" / name).read_bytes() for name in names}
+    assert after == {name: (tmp_path / "fresh" / name).read_bytes() for name in names}
+    assert after != before
+    with_strip = import_strips(tmp_path / "s", tmp_path / "b", channels="ab", label_field="T")
+    Image.fromarray(np.full((16, 48), 9, np.uint8)).save(tmp_path / "s" / names[-1])
+    again = import_strips(tmp_path / "s", tmp_path / "b", channels="ab", label_field="T")
+    last = np.array([len(again) - 1])
+    assert (again.read(last) == 9).all()
+    assert with_strip.plates == again.plates
 
 
 def test_mistakes_of_strips_are_named(store, tmp_path):
     folder = tmp_path / "s"
-    names = export_strips(store, folder, label_field="T")["Image_Name"].to_pylist()
+    export_strips(store, folder, label_field="T")
+    names = names_of(folder)
 
     def read(channels=("DNA", "ER")):
         return import_strips(folder, tmp_path / "back", channels=channels, label_field="T")

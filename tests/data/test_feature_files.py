@@ -169,3 +169,22 @@ def test_what_is_no_file_of_features(tmp_path: Path) -> None:
     FeatureWriter(tmp_path / "two", "Q", NAMES[:2], {}).finish()
     with pytest.raises(UserError, match="2 features found, not the 3 of plate P/1"):
         read_feature_names(tmp_path / "two")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_features_of_something_else_are_made_again_if_asked(tmp_path: Path, finished: bool) -> None:
+    _write(tmp_path, 5, until=None if finished else 10)
+    assert not FeatureWriter(tmp_path, PLATE, NAMES, MADE_BY, part_cells=PART, remake=True).remade
+    other = {**MADE_BY, "cells": "new"}
+    writer = FeatureWriter(tmp_path, PLATE, NAMES, other, part_cells=PART, remake=True)
+    assert (writer.remade, writer.complete, writer.done) == ("other cells", False, 0)
+    writer.add(*_cells())
+    writer.finish()
+    assert read_feature_facts(tmp_path, PLATE).made_by == other
+    assert not list((tmp_path / "parts").iterdir())
+
+
+def test_parts_without_what_they_were_made_by_are_not_taken_over(tmp_path: Path) -> None:
+    _write(tmp_path, 5, until=10)
+    next((tmp_path / "parts").rglob("facts.json")).unlink()
+    assert FeatureWriter(tmp_path, PLATE, NAMES, MADE_BY, part_cells=PART).done == 0

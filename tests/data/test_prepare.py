@@ -186,6 +186,31 @@ def test_changed_settings_begin_again(tmp_path):
     assert (before != after).any()
 
 
+def test_a_plate_of_which_an_image_changed_is_prepared_again_and_no_other(tmp_path, monkeypatch):
+    root = write_project(tmp_path / "here")
+    prepare(open_project(root))
+    moved = root.rename(tmp_path / "there")
+    written = []
+
+    def counted(path, pixels, original=module.write_grey):
+        written.append(path.parent.name)
+        original(path, pixels)
+
+    monkeypatch.setattr(module, "write_grey", counted)
+    project = open_project(moved)
+    prepare(project)
+    assert written == []  # where a project lies does not matter
+    tifffile.imwrite(project.image_path(PLATE[1], "ER"), field_image(9)[..., 1])
+    prepare(project)
+    assert written == ["007"] * (2 * len(PLATE))
+    monkeypatch.undo()
+    after = outputs(moved)
+    for name in after:
+        (moved / name).unlink()
+    prepare(project)
+    assert outputs(moved) == after
+
+
 def test_two_processes_do_the_same(tmp_path):
     one = prepare(open_project(write_project(tmp_path / "one")))
     two = prepare(open_project(write_project(tmp_path / "two")), workers=2)

@@ -5,10 +5,12 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from cellml.weights import registry
 from cellml.weights.store import file_sha256, load_weights, save_weights
 
+KERNEL = "params/conv/kernel"
 TREE = {
     "params": {"conv": {"kernel": np.arange(12, dtype=np.float32).reshape(3, 4) / 7}},
     "batch_stats": {"count": np.array([3, 4], np.int32)},
@@ -25,6 +27,21 @@ def test_round_trip_keeps_values_structure_and_description(tmp_path: Path) -> No
     assert tree["batch_stats"]["count"].dtype == jnp.int32
     assert description == {"kind": "test", "n": [1, 2]}
     assert [p.name for p in path.parent.iterdir()] == ["model.safetensors"]
+
+
+def test_equal_trees_are_equal_bytes_that_the_library_reads(tmp_path: Path) -> None:
+    tree = {**TREE, "a": {"small": np.array([True, False, True]), "half": np.ones(3, np.float16)}}
+    path, seen = tmp_path / "model.safetensors", set()
+    for _ in range(12):  # the library's writer is equal to itself in one of six calls
+        save_weights(path, tree, {"kind": "test", "name": "\u00b5m"})
+        seen.add(path.read_bytes())
+    assert len(seen) == 1
+    with safe_open(path, framework="numpy") as file:
+        assert file.metadata()["format"] == "cellml"
+        assert sorted(file.keys()) == ["a/half", "a/small", "batch_stats/count", KERNEL]
+        assert file.get_tensor("a/small").tolist() == [True, False, True]
+        np.testing.assert_array_equal(file.get_tensor(KERNEL), TREE["params"]["conv"]["kernel"])
+    assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0  # arrays are aligned
 
 
 def test_half_halves_the_file_and_loads_as_float32(tmp_path: Path) -> None:
