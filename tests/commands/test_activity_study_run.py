@@ -198,7 +198,7 @@ def test_what_does_not_fit_the_published_scores(study, data, tmp_path):
 
 def test_a_folder_of_another_study_is_refused(study, data):
     out, *_ = study
-    config = config_of(data)
+    config = config_of(data, seeds=(3,))
     config.predictors.MF.changes = (*TINY, "model.dropout=0.5")
     with pytest.raises(UsageError, match=r"MF/fold_0: holds a training with other data or sett"):
         activity_study_run.run(config, out, QUIET)
