@@ -235,7 +235,6 @@ def train_options(
       The options; the folder of molecules is shared by all predictors of the table.
     """
     alone = predictor.structures == "none"
-    cache = place.folder.parent / "molecules"
     return activity_train.TrainOptions(
         place.data.source,
         place.folder / "models" / predictor.name,
@@ -245,7 +244,8 @@ def train_options(
         features=[place.data.features[name] for name in predictor.features],
         features_only=alone,
         representation=None if alone else predictor.structures or None,
-        changes=(f"data.cache={json.dumps(str(cache))}", *predictor.changes),
+        changes=predictor.changes,
+        cache=place.folder.parent / "molecules",
         seed=place.seed,
         baseline=False,
         workers=study.workers,

@@ -85,7 +85,7 @@ def dissertation() -> ConfigDict:
     )
     modalities = {"MO": "mo", "MO-BC": "mobc", "GE": "ge", "GE-S": "ges"}
     config.features = ConfigDict({name: f"{file}.csv" for name, file in modalities.items()})
-    changes = ("model.members=8", "train.epochs=30")
+    changes = ("model.members=8", "train.epochs=30", "data.scale_features=false")
     structure = {"preset": "chemprop_v1", "changes": changes, "trials": 20}
     profiles = {**structure, "structures": "none"}
     early = {

@@ -280,6 +280,8 @@ def test_every_predictor_of_the_configs_makes_a_training(make, tmp_path):
         alone = made.model.representation == "features_only"
         assert alone == (predictor.structures == "none")
         assert made.model.members == (8 if make is dissertation else 5)
+        assert made.data.scale_features == (make is broad)
+        assert made.data.cache == str(tmp_path / "molecules")
 
 
 def test_the_dissertation_has_the_17_predictors_of_the_published_files(shared_data):
