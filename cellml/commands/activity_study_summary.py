@@ -92,6 +92,9 @@ def summary_rows(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pa.Ta
 
     Args:
       tables: By table, from `over_seeds`.
+
+    Returns:
+      The lines.
     """
     columns: dict[str, list[str]] = {}
     for table, predictors in tables.items():
