@@ -90,6 +90,7 @@ EXTRAS_REQUIRE = {
         "hypothesis>=6.120",
         "import-linter>=2.1",
         "ipykernel>=6.29",
+        "keras>=3.15",  # oracle of the tests of EfficientNet; on JAX, without TensorFlow
         "ml_dtypes>=0.5",
         "nbmake>=1.5.5",
         "nbstripout>=0.8",

@@ -216,6 +216,10 @@ def _embedder(options: EmbedOptions, channels: tuple[str, ...]) -> tuple[Any, di
         raise UsageError(
             "--channel-order, --cyclic-stem and --intensity: for --model FILE of another program"
         )
+    if options.weights is not None and options.model != IMAGENET:
+        raise UsageError(
+            "--weights: for --model imagenet, one channel at a time; --model FILE for all at once"
+        )
     try:
         if published:
             return _published(options, channels)

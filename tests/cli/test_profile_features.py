@@ -20,6 +20,7 @@ from cellml.models.efficientnet import feature_count
 from cellml.tasks.embedders import load_embedder, random_embedder, save_embedder
 from cellml.tasks.embedding import Embedder, EmbedderSpec, embed
 from tests.cli.screens import content, profile, simulated
+from tests.tasks.test_published_embedders import keras_file, tensors
 
 CHANGES = (
     "model.input_px=32",
@@ -119,6 +120,27 @@ def test_a_model_for_other_channels_or_no_model_is_refused(screen, tmp_path):
         profile("embed", screen, "--model", tmp_path / "missing.safetensors")
     with pytest.raises(UsageError, match="at least 1 expected"):
         profile("embed", screen, "--model", "classical", "--batch-size", 0)
+
+
+def test_a_file_of_another_program_is_a_model_too(screen, tmp_path):
+    path = keras_file(tmp_path / "cnn.hdf5", tensors(5))
+    store = open_store(screen / "outputs" / "single-cells")
+    order = ("DNA", "RNA", "ER", "AGP", "Mito")
+    options = profile_embed.EmbedOptions(
+        screen, "published", model=str(path), variant="micro", channel_order=order
+    )
+    extractor = profile_embed.make_extractor(options, store)
+    assert len(extractor.names) == feature_count("micro")
+    assert extractor.made_by["channel_order"] == list(order)
+    assert extractor.made_by["spec"]["route"] == "stacked"
+    assert extractor.made_by["spec"]["input_px"] == 0  # as cut
+    shared = ("embed", screen, "-e", "published", "--variant", "micro")
+    with pytest.raises(UsageError, match="takes 5 channels, the order of channels: 2"):
+        profile(*shared, "--model", path, "--channel-order", "DNA,ER")
+    with pytest.raises(UsageError, match="--model FILE of another program"):
+        profile(*shared, "--model", "random", "--cyclic-stem")
+    with pytest.raises(UsageError, match="--model FILE for all at once"):
+        profile(*shared, "--weights", path)
 
 
 def test_the_projects_configuration_becomes_the_runs(screen):

@@ -7,7 +7,7 @@ from cellml.cli_profile import profile_app
 from cellml.cli_profile_features import profile_app as whole_app
 
 assert whole_app is profile_app  # the second half adds its commands to the first
-COMMANDS = typer.main.get_command(profile_app).commands
+COMMANDS = vars(typer.main.get_command(profile_app))["commands"]
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

@@ -19,10 +19,19 @@ STEM = "stem_conv/kernel"
 
 
 def tensors(channels: int, layout: str = "keras") -> dict[str, np.ndarray]:
+    """Weights with which every layer's output is of the order of 1."""
     rng = np.random.default_rng(channels)
-    shapes = expected_tensors(layout, "micro", channels=channels, classes=3)
-    # of the order of 1 for kernels and scales, and positive, as variances are
-    return {name: rng.uniform(0.1, 0.9, shape).astype(np.float32) for name, shape in shapes.items()}
+    found = {}
+    for name, shape in expected_tensors(layout, "micro", channels=channels, classes=3).items():
+        if len(shape) > 1:
+            fan_in = np.prod(shape[:2] if "dwconv" in name else shape[:-1])
+            values = rng.standard_normal(shape) * np.sqrt(2 / fan_in)
+        elif name.endswith(("gamma", "moving_variance", "weight", "running_var")):
+            values = rng.uniform(0.5, 1.5, shape)
+        else:
+            values = rng.standard_normal(shape) * 0.1
+        found[name] = values.astype(np.float32)
+    return found
 
 
 def keras_file(path: Path, arrays: dict[str, np.ndarray]) -> Path:
@@ -64,6 +73,7 @@ def test_features_do_not_depend_on_the_order_in_which_cells_were_stored(tmp_path
     moved = stacked_embedder(path, ("AGP", "DNA", "ER"), file_channels=order, variant="micro")
     again = jax.jit(lambda v, x: embed(moved.spec, v, x))(moved.variables, cells[..., [2, 0, 1]])
     np.testing.assert_allclose(again, features, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(np.asarray(features)).all()
     assert np.ptp(np.asarray(features), axis=0).max() > 1e-3
 
 
