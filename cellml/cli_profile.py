@@ -201,19 +201,29 @@ def _run(
         typer.Option(help="Of --simulated [the demo's]: effect=0.5, n_plates=3, ..."),
     ] = None,
     features: Annotated[
-        str, typer.Option(help="Sets to compare: classical, random, imagenet, wsl, wsl-cells-out.")
-    ] = "classical,random,wsl,wsl-cells-out",
+        str,
+        typer.Option(
+            help="Sets to compare: classical, random, imagenet, cells, wsl, wsl-cells-out."
+        ),
+    ] = "classical,random,cells,wsl,wsl-cells-out",
     weights: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="ImageNet weights to start from [random ones]."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Of the training [small; with --weights dissertation]; or scratch."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Of each training without weights [the preset's].")
     ] = None,
     prepare: Annotated[bool, typer.Option(help="Whether to correct the illumination.")] = True,
     normalize: Annotated[
-        str, typer.Option(help="Of profiles, per plate by the controls; as of `aggregate`.")
+        str, typer.Option(help="Of profiles, by the controls; as of `aggregate`.")
     ] = "standardize",
+    normalize_by: Annotated[
+        str, typer.Option(help="By the controls of each plate, or of all: plate, all.")
+    ] = "all",
     workers: Workers = 1,
     umap: Annotated[bool, typer.Option(help="Whether to draw UMAP.")] = True,
 ) -> None:
@@ -228,9 +238,11 @@ def _run(
         design=design or (),
         features=[name.strip() for name in features.split(",") if name.strip()],
         weights=weights,
+        preset=preset,
         steps=steps,
         prepare=prepare,
         normalize=normalize,
+        normalize_by=normalize_by,
         workers=workers,
         umap=umap,
     )

@@ -38,6 +38,9 @@ Normalize = Annotated[
         help="Per plate, by controls: none, standardize, robustize, mad_robustize, percentile."
     ),
 ]
+NormalizeBy = Annotated[
+    str, typer.Option(help="Of --normalize: by the controls of each plate, or of all: plate, all.")
+]
 Sphere = Annotated[
     str, typer.Option(help="none, zca, pca, zca-cor, pca-cor, tvn, dissertation-printed.")
 ]
@@ -58,7 +61,11 @@ def _train(
     project: Project,
     experiment: Experiment = "wsl",
     preset: Annotated[
-        str, typer.Option(help="dissertation (from ImageNet weights) or scratch.")
+        str,
+        typer.Option(
+            help="dissertation (from ImageNet weights), small (from the shipped "
+            "`cells`) or scratch."
+        ),
     ] = "dissertation",
     split: Annotated[
         str | None,
@@ -81,7 +88,8 @@ def _train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Length [the configuration's].")] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Length of the preset scratch [the preset's].")
+        int | None,
+        typer.Option(help="Length of the presets small and scratch [the preset's]."),
     ] = None,
     change: Annotated[
         list[str] | None,
@@ -125,8 +133,8 @@ def _embed(
     model: Annotated[
         str | None,
         typer.Option(
-            help="classical, random, imagenet (with --weights), or a file: of `train`, of "
-            "DeepProfiler, Keras, timm, torchvision [what `train` made in this experiment]."
+            help="classical, random, cells (ships), imagenet (with --weights), or a file: of `train`, "
+            "of DeepProfiler, Keras, timm, torchvision [what `train` made in this experiment]."
         ),
     ] = None,
     weights: Annotated[
@@ -198,6 +206,7 @@ def _aggregate(
         typer.Option(help="Tables of wells or sites, or a folder of features [the project's]."),
     ] = None,
     normalize: Normalize = "none",
+    normalize_by: NormalizeBy = "plate",
     control: Annotated[
         str | None, typer.Option(help="Condition for controls [the project's control_value].")
     ] = None,
@@ -241,6 +250,7 @@ def _aggregate(
         experiment=experiment,
         inputs=table or (),
         normalize=normalize,
+        normalize_by=normalize_by,
         control=control,
         select_features=select_features,
         rules=rule or (),

@@ -55,7 +55,8 @@ class AggregateOptions:
       project: Folder of the project; None where tables and `out` are given.
       experiment: Name of the folder in outputs/.
       inputs: Tables, or a folder of features; outputs/<experiment>/features by default.
-      normalize: One of `NORMALISATIONS`, per plate, against the controls.
+      normalize: One of `NORMALISATIONS`, against the controls.
+      normalize_by: One of `NORMALIZE_BY`: controls of the plate, or of all plates.
       control: Wells that are controls, as `Metadata_role == "control"`; by default those with the
         project's control_value.
       select_features: Whether to drop features as pycytominer does; implied by the next two.
@@ -80,6 +81,7 @@ class AggregateOptions:
     experiment: str = "profiles"
     inputs: Sequence[str] = ()
     normalize: str = "none"
+    normalize_by: str = "plate"
     control: str | None = None
     select_features: bool = False
     rules: Sequence[str] = ()
@@ -109,6 +111,7 @@ class AggregateOptions:
             self.sphere,
             self.regularisation,
             self.batch_column,
+            self.normalize_by,
         )
 
 
@@ -333,6 +336,7 @@ def _facts(
         "n_cells": int(wells.n_cells.sum()),
         "n_controls": int(is_control.sum()),
         "normalize": options.normalize,
+        "normalize_by": options.normalize_by,
         "control": options.control,
         "sphere": options.sphere,
         "lambda": options.regularisation if options.sphere != "none" else None,

@@ -22,6 +22,7 @@ from cellml.data.writers import remove_temporary
 from cellml.errors import UsageError, UserError
 from cellml.experiment.embedding import last_embedder
 from cellml.weights.downloads import fetch
+from cellml.weights.registry import CELLS, model_names, resolve_model
 from cellml.weights.store import file_sha256
 
 CLASSICAL, RANDOM, IMAGENET = "classical", "random", "imagenet"
@@ -37,8 +38,9 @@ class EmbedOptions:
     Attributes:
       project: Folder of the project.
       experiment: Name of the features: `outputs/<experiment>/features`.
-      model: `classical`, `random`, `imagenet`, a weights file of an embedder or of a network of
-        DeepProfiler, Keras, timm or torchvision; None for what `outputs/<experiment>/model` holds.
+      model: `classical`, `random`, `imagenet`, the name of a shipped network for cells, a weights
+        file of an embedder or of a network of DeepProfiler, Keras, timm or torchvision; None for
+        what `outputs/<experiment>/model` holds.
       weights: Of `imagenet`: a file in Keras', timm's or torchvision's layout; None to download
         Keras' for B0 into `outputs/weights`.
       variant: Of `random`, `imagenet` and published networks: size of the network.
@@ -89,7 +91,7 @@ class Extractor(NamedTuple):
 
 def default_experiment(model: str | None) -> str:
     """Name of the experiment where the user gave none."""
-    return model if model in (CLASSICAL, RANDOM, IMAGENET) else "wsl"
+    return model if model in (CLASSICAL, RANDOM, IMAGENET, *model_names(CELLS)) else "wsl"
 
 
 def run(options: EmbedOptions, console: Console) -> int:
@@ -237,7 +239,7 @@ def _embedder(options: EmbedOptions, channels: tuple[str, ...]) -> tuple[Any, di
             path = last_embedder(options.project / "outputs" / options.experiment / "model")
         return embedders.load_embedder(path), {
             "model": Path(path).name,
-            "sha256": file_sha256(Path(path)),
+            "sha256": file_sha256(resolve_model(path, kind=CELLS)),
         }
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--model: {error}") from error

@@ -85,6 +85,8 @@ class InitOptions:
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name in ("project", "locations", "nuclei"):
             del own[name]
+        if self.simulated and self.nuclei is not None:
+            own["cells"] = "to be found"
         plain = {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in own.items()}
         return json.loads(json.dumps(plain))
 
@@ -179,7 +181,6 @@ def _check(options: InitOptions) -> None:
         "--design": bool(options.design) and source != "--simulated",
         "--images": options.images is not None and options.simulated,
         "--box-size": options.box_size is not None and source is None,
-        "--segment": options.nuclei is not None and source == "--simulated",
         "--locations": options.locations is not None and source == "--simulated",
         "--barcodes": options.barcodes is not None and made,
         "--platemap": options.platemap is not None and made,
@@ -240,7 +241,13 @@ def _simulation(options: InitOptions, console: Console) -> Callable[[], None]:
 
     def write() -> None:
         with showing("rendering fields", console) as progress:
-            write_project(options.project, design, box_size=side, progress=progress)
+            write_project(
+                options.project,
+                design,
+                box_size=side,
+                with_cells=options.nuclei is None,
+                progress=progress,
+            )
 
     return write
 

@@ -1,6 +1,6 @@
 """Corrections of `cellml profile aggregate`: fitted on wells, applied to their sites as well."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +14,12 @@ from cellml.commands.profile_fields import KEY_COLUMNS, TREATMENT
 from cellml.commands.profile_selection import parse_rules, read_blocklist
 from cellml.data.profile_files import ProfileRows
 from cellml.data.text_tables import suggestion
-from cellml.errors import UserError
+from cellml.errors import UsageError, UserError
 from cellml.profiling.aggregate import group_codes
 from cellml.profiling.correct import Correction, correct, fit_correction
+
+NORMALIZE_BY = ("plate", "all")
+"""Which controls a well is normalised against: its plate's, or those of all plates together."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,15 @@ class CorrectionOptions:
     """What the user asked for.
 
     Attributes:
-      normalize: One of `NORMALISATIONS`, per plate, against the controls.
+      normalize: One of `NORMALISATIONS`, against the controls.
       select_features: Whether to drop features as pycytominer does; implied by the next two.
       rules: As of `parse_rules`; the usual ones, if empty.
       blocklist: File of features that are never wanted; pycytominer's, if None.
       sphere: A key of `SPHERING`.
       regularisation: Lambda of the sphering.
       batch_column: Batch of a well, for TVN; the first of `BATCHES` that there is, if None.
+      normalize_by: One of `NORMALIZE_BY`. A plate with a handful of controls has no reliable
+        standard deviations; all plates together have, and sphering takes out what plates differ in.
     """
 
     normalize: str = "none"
@@ -40,12 +45,17 @@ class CorrectionOptions:
     sphere: str = "none"
     regularisation: float = 1e-2
     batch_column: str | None = None
+    normalize_by: str = "plate"
 
     def check(self) -> None:
         """Raises UsageError where an option is none of those that there are."""
         lambdas = [self.regularisation]
         check_correction(normalize=self.normalize, sphere=self.sphere, lambdas=lambdas)
         parse_rules(self.rules, normalised=True)
+        if self.normalize_by not in NORMALIZE_BY:
+            raise UsageError(
+                f"--normalize-by {self.normalize_by}: expected one of {', '.join(NORMALIZE_BY)}"
+            )
 
     @property
     def needs_controls(self) -> bool:
@@ -63,12 +73,12 @@ class WellCorrection(NamedTuple):
 
     Attributes:
       fitted: On the wells.
-      plates: Names of the plates, whose indices are their codes.
+      plates: Codes of the plates by name; all 0 where they were normalised together.
       batch_column: Where the batches are; empty where everything is one batch.
     """
 
     fitted: Correction
-    plates: tuple[str, ...]
+    plates: Mapping[str, int]
     batch_column: str
 
 
@@ -94,7 +104,12 @@ def fit_wells(
         `fit_correction`.
     """
     plates, plate = group_codes(_texts(wells, KEY_COLUMNS[0]))
-    if options.normalize != "none":
+    if options.normalize_by == "all":
+        plate = np.zeros_like(plate)
+        codes = {str(name): 0 for name in plates.tolist()}
+    else:
+        codes = {str(name): code for code, name in enumerate(plates.tolist())}
+    if options.normalize != "none" and options.normalize_by == "plate":
         for code, name in enumerate(plates.tolist()):
             if not controls[plate == code].any():
                 raise UserError(f"plate {name}: no control well to normalise against")
@@ -119,7 +134,7 @@ def fit_wells(
         )
     except ValueError as error:
         raise UserError(f"profiles cannot be corrected: {error}") from error
-    return WellCorrection(fitted, tuple(str(name) for name in plates), batch_column)
+    return WellCorrection(fitted, codes, batch_column)
 
 
 def correct_rows(rows: ProfileRows, correction: WellCorrection) -> ProfileRows:
@@ -135,7 +150,7 @@ def correct_rows(rows: ProfileRows, correction: WellCorrection) -> ProfileRows:
     Raises:
       UserError: A site's batch has no control.
     """
-    codes = {name: code for code, name in enumerate(correction.plates)}
+    codes = correction.plates
     plate = np.array([codes.get(name, -1) for name in rows.metadata[KEY_COLUMNS[0]]], np.int64)
     there = np.isfinite(rows.values).any(1) & (plate >= 0)
     values = np.full((len(plate), len(correction.fitted.names)), np.nan, np.float32)

@@ -19,7 +19,7 @@ from cellml.tasks.nucleus_models import (
     load_nucleus_model,
     predict_image,
 )
-from cellml.weights.registry import MODELS
+from cellml.weights.registry import NUCLEI, model_names
 
 
 class FolderSource(Sequence[dict[str, Any]]):
@@ -97,10 +97,10 @@ def _files(name: str, text: str) -> list[Path]:
                 f"--group {name}: no .safetensors file, and no folder of a transform, in {path}"
             )
         return files
-    if text not in MODELS and not path.is_file():
+    if text not in model_names(NUCLEI) and not path.is_file():
         raise UsageError(
             f"--group {name}: {path} is neither a file, nor a folder, nor a model of cellml "
-            f"({', '.join(MODELS)})"
+            f"({', '.join(model_names(NUCLEI))})"
         )
     return [path]
 

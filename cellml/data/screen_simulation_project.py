@@ -52,6 +52,7 @@ def write_project(
     design: ScreenDesign | None = None,
     *,
     box_size: int = 96,
+    with_cells: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Renders a screen into a DeepProfiler project.
@@ -63,6 +64,7 @@ def write_project(
       folder: The project to be; files of the same names are replaced.
       design: The screen; None is the default design.
       box_size: Side of the single cells' crops in the configuration, px.
+      with_cells: Whether to write the true locations and outlines; without, they are to be found.
       progress: Called with the number of fields that are written, and of all.
 
     Returns:
@@ -78,14 +80,18 @@ def write_project(
     truth = [(t.name, _moa(t.mechanism), t.role, t.strength) for t in list_treatments(design)]
     _write_rows(inputs / "metadata" / "truth.csv", TRUTH, truth)
     for number, (well, site) in enumerate(fields, 1):
-        _write_field(inputs, well, site, simulate_screen_field(design, well, site))
+        field = simulate_screen_field(design, well, site)
+        _write_images(inputs, well, site, field)
+        if with_cells:
+            _write_cells(inputs, well, site, field)
         if progress is not None:
             progress(number, len(fields))
-    _write_rows(
-        inputs / "metadata" / "outlines.csv",
-        (*KEYS, "Outlines"),
-        [(w.plate, w.well, s, f"{w.plate}/{field_id(w, s)}.png") for w, s in fields],
-    )
+    if with_cells:
+        _write_rows(
+            inputs / "metadata" / "outlines.csv",
+            (*KEYS, "Outlines"),
+            [(w.plate, w.well, s, f"{w.plate}/{field_id(w, s)}.png") for w, s in fields],
+        )
     # Last: a project without it was not finished.
     _write_rows(inputs / "metadata" / "index.csv", INDEX, [_index_row(w, s) for w, s in fields])
     return folder
@@ -173,11 +179,14 @@ def _index_row(well: Well, site: int) -> tuple[Any, ...]:
     return (well.plate, well.well, site, *_image_names(well, site), *facts)
 
 
-def _write_field(inputs: Path, well: Well, site: int, field: ScreenField) -> None:
+def _write_images(inputs: Path, well: Well, site: int, field: ScreenField) -> None:
     for channel, name in enumerate(_image_names(well, site)):
         plane = np.ascontiguousarray(field.image[..., channel])
         with atomic(inputs / "images" / name) as temporary:
             tifffile.imwrite(temporary, plane, photometric="minisblack", metadata=None)
+
+
+def _write_cells(inputs: Path, well: Well, site: int, field: ScreenField) -> None:
     path = inputs / "locations" / well.plate / f"{well.well}-{site}-Nuclei.csv"
     header = ("Nuclei_Location_Center_X", "Nuclei_Location_Center_Y")
     _write_rows(path, header, [(f"{x:.3f}", f"{y:.3f}") for y, x in field.centres])

@@ -119,18 +119,19 @@ def feature_count(variant: str) -> int:
 
 
 def embed(
-    model: EfficientNet, variables: Variables, images: Float[Array, "b h w c"], *, chunk: int = 4
+    model: nn.Module, variables: Variables, images: Float[Array, "b h w c"], *, chunk: int = 4
 ) -> Float[Array, "b f"]:
     """`EfficientNet.embed`, on CPU a few images at a time: their activations stay in the cache.
 
     Args:
-      model: The network; with `norm="folded"` it is a little faster, see `fold`.
+      model: The network, or another with a method `embed`;
+        with `norm="folded"` it is a little faster, see `fold`.
       variables: Its variables.
       images: Any number of them.
       chunk: Images at a time on CPU (1.4 times the speed of a batch of 32, at 128 x 128 pixels and
         at 224 x 224); other devices get all at once.
     Returns:
-      `feature_count(model.variant)` features an image, float32.
+      `feature_count(variant)` features an image for EfficientNet, float32.
     Raises:
       ValueError: `chunk` is below 1.
     """

@@ -5,8 +5,7 @@ features (`modalities`), or by several of them side by side: early fusion. One n
 assays. Training is in `cellml.tasks.activity_training`, files in `cellml.tasks.activity_models`.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +23,7 @@ from cellml.tasks.activity_spec import (
     Fingerprint,
     Modality,
 )
+from cellml.tasks.ensembles import over_members
 from cellml.types import Batch, Key, Variables
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "inputs_of",
     "member_outputs",
     "outputs",
-    "over_members",
     "predict",
     "predict_members",
     "predict_with_spread",
@@ -161,17 +160,6 @@ def member_outputs(
         return over_members(lambda v: outputs(spec, v, inputs))(variables)
     keys = jax.random.split(key, spec.members)
     return over_members(lambda v, k: outputs(spec, v, inputs, key=k))(variables, keys)
-
-
-def over_members(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Maps a function over the leading axis of its arguments: the members of an ensemble.
-
-    With `vmap`, except on CPUs, whose batched products and scatters take twice the time of single
-    ones: there the members take turns, within one program and with the same results.
-    """
-    if jax.default_backend() != "cpu":
-        return jax.vmap(function)
-    return lambda *arguments: jax.lax.map(lambda some: function(*some), arguments)
 
 
 def predict_members(

@@ -18,9 +18,9 @@ from cellml.tasks.activity import (
     Inputs,
     inputs_of,
     outputs,
-    over_members,
     predict,
 )
+from cellml.tasks.ensembles import over_members
 from cellml.types import Batch, Variables
 
 

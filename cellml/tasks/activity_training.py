@@ -3,7 +3,6 @@
 import functools
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -17,7 +16,8 @@ from cellml.losses_activity import (
 )
 from cellml.losses_evidential import EVIDENTIAL_LOSSES
 from cellml.ops.graph_batches import flat
-from cellml.tasks.activity import ActivitySpec, inputs_of, outputs, over_members
+from cellml.tasks.activity import ActivitySpec, inputs_of, outputs
+from cellml.tasks.ensembles import ensemble_task
 from cellml.types import Batch, Key, Loss, ModelState, Task, Variables
 
 LOSSES = {"binary": ("bce",), "multiclass": ("cross_entropy",), "regression": ("mse", "mae")}
@@ -175,39 +175,6 @@ def make_task(
 
     task = Task(spec.name, init, losses, {name: 1.0}, metrics, reduce_state="first")
     return ensemble_task(task, spec.members) if spec.members > 1 else task
-
-
-def ensemble_task(task: Task, members: int) -> Task:
-    """A task that trains several networks at once on the same batches.
-
-    They differ in their initial weights and in what is dropped. Every member learns as if it were
-    alone (with a clipped gradient, nearly: the norm is that of all): losses are added over members,
-    not averaged, so the recorded training loss is that of all together; metrics are averaged.
-
-    Args:
-      task: Of one network.
-      members: How many.
-
-    Returns:
-      A task whose variables have a leading axis of members.
-    """
-
-    def init(key: Key, batch: Batch) -> Variables:
-        return jax.vmap(lambda k: task.init(k, batch))(jax.random.split(key, members))
-
-    def losses(
-        variables: Variables, batch: Batch, key: Key, train: bool
-    ) -> tuple[dict[str, Loss], ModelState]:
-        keys = jax.random.split(key, members)
-        found, state = over_members(lambda v, k: task.losses(v, batch, k, train))(variables, keys)
-        # The count of one member divides the sum over all: the gradient of each is its own.
-        return {name: (jnp.sum(s), jnp.mean(c)) for name, (s, c) in found.items()}, state
-
-    def metrics(variables: Variables, batch: Batch) -> dict[str, Loss]:
-        found = over_members(lambda v: task.metrics(v, batch))(variables)
-        return {name: (jnp.mean(s, axis=0), jnp.mean(c, axis=0)) for name, (s, c) in found.items()}
-
-    return task._replace(init=init, losses=losses, metrics=metrics)
 
 
 def _balance(

@@ -11,6 +11,7 @@ from cellml.tasks.embedding import Embedder, EmbedderSpec
 from cellml.types import Key, Variables
 from cellml.weights.efficientnet import adapt_stem, detect_layout, read_efficientnet
 from cellml.weights.efficientnet_layouts import module_options
+from cellml.weights.registry import CELLS, resolve_model
 from cellml.weights.store import load_weights, read_description, save_weights
 
 IMAGENET_PX = 224
@@ -70,7 +71,7 @@ def starting_variables(spec: EmbedderSpec, path: str | Path, key: Key) -> Variab
 
     Args:
       spec: What is to be trained.
-      path: A weights file.
+      path: A weights file, or the name of a shipped network for cells.
       key: Of the fresh classifier.
     Returns:
       Variables for `spec.network()`.
@@ -78,13 +79,14 @@ def starting_variables(spec: EmbedderSpec, path: str | Path, key: Key) -> Variab
       FileNotFoundError: There is no such file.
       ValueError: It does not fit.
     """
+    path = resolve_model(path, kind=CELLS)
     fresh = {"in_channels": len(spec.channels), "n_classes": len(spec.classes), "key": key}
     if Path(path).suffix != ".safetensors" or not _is_ours(path):
         return read_efficientnet(path, variant=spec.variant, **fresh)
     old = load_embedder(path)
     variables = jax.tree.map(jnp.asarray, dict(old.variables))
     if old.spec.variant != spec.variant:
-        raise ValueError(f"{path}: expected EfficientNet {spec.variant}, found {old.spec.variant}")
+        raise ValueError(f"{path}: expected network {spec.variant}, found {old.spec.variant}")
     params = {**variables["params"]}
     kernel = params["stem"]["conv"]["kernel"]
     params["stem"] = {**params["stem"], "conv": {"kernel": adapt_stem(kernel, len(spec.channels))}}
@@ -116,10 +118,14 @@ def save_embedder(
 def load_embedder(path: str | Path) -> Embedder:
     """Loads what `save_embedder` wrote.
 
+    Args:
+      path: A weights file, or the name of a shipped network for cells.
+
     Raises:
       FileNotFoundError: A path that leads nowhere.
       ValueError: No weights file of an embedder.
     """
+    path = resolve_model(path, kind=CELLS)
     variables, description = load_weights(path)
     if description.get("kind") != "embedder":
         raise ValueError(

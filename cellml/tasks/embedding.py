@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from cellml import losses
-from cellml.models import efficientnet
+from cellml.models import compact, efficientnet
+from cellml.models.compact import CompactNet
 from cellml.models.efficientnet import EfficientNet
 from cellml.ops.crop_augmentation import (
     INTENSITIES,
@@ -32,6 +33,7 @@ from cellml.types import Batch, Key, Loss, ModelState, Task, Variables
 ROUTES = ("stacked", "by_channel")
 TOP_K = 5
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+VARIANTS = (*efficientnet.VARIANTS, compact.VARIANT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +43,15 @@ class EmbedderSpec:
     Attributes:
       name: Name of the model.
       route: One of `ROUTES`.
-      variant: A key of `cellml.models.efficientnet.VARIANTS`.
+      variant: One of `VARIANTS`: sizes of EfficientNet, or `compact` for `CompactNet`.
       channels: Names of the channels in the order of training; empty if any will do.
       classes: What the network was trained to tell apart; empty if nothing of ours.
       side_px: Side of the crops it was trained on, 0 if unknown.
       input_px: Crops are resized to this side before they enter, 0 for not at all.
       intensity: One of `cellml.ops.crop_augmentation.INTENSITIES`.
       masked: Whether pixels of other cells and background are 0; crops come so prepared.
-      drop_connect: See `EfficientNet`, as are the next three.
-      padding: See there.
+      drop_connect: See `EfficientNet`; `compact` has none.
+      padding: See there; `compact` has one kind.
       norm_epsilon: See there.
       norm_momentum: See there.
       dtype: Of the activations, a key of `DTYPES`.
@@ -80,28 +82,35 @@ class EmbedderSpec:
             ("route", self.route, ROUTES),
             ("intensity", self.intensity, INTENSITIES),
             ("dtype", self.dtype, tuple(DTYPES)),
-            ("variant", self.variant, tuple(efficientnet.VARIANTS)),
+            ("variant", self.variant, VARIANTS),
         ):
             if value not in known:
                 raise ValueError(f"embedder: {what} {value!r}, expected one of {', '.join(known)}")
 
-    def network(self, **changes: Any) -> EfficientNet:
+    def network(self, **changes: Any) -> EfficientNet | CompactNet:
         """The network's module, with further fields if given."""
         fields: dict[str, Any] = {
-            "variant": self.variant,
             "n_classes": max(len(self.classes), 1),
-            "drop_connect": self.drop_connect,
-            "padding": self.padding,
             "norm_epsilon": self.norm_epsilon,
             "norm_momentum": self.norm_momentum,
             "dtype": DTYPES[self.dtype],
+        }
+        if self.variant == compact.VARIANT:
+            return CompactNet(**fields | changes)
+        fields |= {
+            "variant": self.variant,
+            "drop_connect": self.drop_connect,
+            "padding": self.padding,
         }
         return EfficientNet(**fields | changes)
 
     def feature_names(self, channels: tuple[str, ...]) -> list[str]:
         """Names of the features of crops with these channels, in order."""
-        count = efficientnet.feature_count(self.variant)
-        parts = channels if self.route == "by_channel" else ("efficientnet",)
+        if self.variant == compact.VARIANT:
+            family, count = compact.VARIANT, compact.FEATURES
+        else:
+            family, count = "efficientnet", efficientnet.feature_count(self.variant)
+        parts = channels if self.route == "by_channel" else (family,)
         return [f"{part}_{i:04d}" for part in parts for i in range(count)]
 
     def to_json(self) -> dict[str, Any]:

@@ -6,13 +6,24 @@ from typing import NamedTuple
 
 from cellml.weights.store import file_sha256
 
+NUCLEI, CELLS = "nuclei", "cells"
+"""Kinds: what finds nuclei in images, and what gives features of single cells."""
+
 
 class ShippedModel(NamedTuple):
-    """A file in `cellml/weights/pretrained`, its SHA-256, and one line on what it is."""
+    """A file in `cellml/weights/pretrained`.
+
+    Attributes:
+      file: Its name.
+      sha256: Of its content.
+      summary: One line on what it is.
+      kind: `NUCLEI` or `CELLS`.
+    """
 
     file: str
     sha256: str
     summary: str
+    kind: str = NUCLEI
 
 
 MODELS: dict[str, ShippedModel] = {
@@ -22,6 +33,11 @@ MODELS: dict[str, ShippedModel] = {
         summary="U-Net for nuclei in fluorescence and stained tissue; trained on DSB2018 (CC0)",
     ),
 }
+
+
+def model_names(kind: str) -> tuple[str, ...]:
+    """Names of the shipped models of a kind."""
+    return tuple(name for name, model in MODELS.items() if model.kind == kind)
 
 
 def shipped_path(name: str) -> Path:
@@ -42,18 +58,22 @@ def shipped_path(name: str) -> Path:
     return path
 
 
-def resolve_model(name_or_path: str | Path) -> Path:
+def resolve_model(name_or_path: str | Path, *, kind: str = NUCLEI) -> Path:
     """Path of a shipped model's file (hash checked), or the given path of a weights file.
 
+    Args:
+      name_or_path: A shipped model's name, or a file.
+      kind: Which shipped models will do.
+
     Raises:
-      ValueError: A bare word that is no shipped model; the message lists the known ones.
+      ValueError: A bare word that is no shipped model of this kind; the message lists those.
     """
-    path = Path(name_or_path)
-    if str(name_or_path) in MODELS:
+    path, known = Path(name_or_path), model_names(kind)
+    if str(name_or_path) in known:
         return shipped_path(str(name_or_path))
     if not path.suffix and not path.exists():
         raise ValueError(
-            f"unknown model {str(name_or_path)!r}; known: {', '.join(MODELS)}, or the path of a "
+            f"unknown model {str(name_or_path)!r}; known: {', '.join(known)}, or the path of a "
             ".safetensors file"
         )
     return path

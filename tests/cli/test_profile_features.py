@@ -162,7 +162,7 @@ def test_the_projects_configuration_becomes_the_runs(screen):
     ("changes", "message"),
     [
         ({}, "wants ImageNet weights: give them with --init-weights"),
-        ({"preset": "best"}, "unknown 'best'; known: dissertation, scratch"),
+        ({"preset": "best"}, "unknown 'best'; known: dissertation, scratch, small"),
         ({"preset": "scratch", "epochs": 3}, "as long as --steps says"),
         ({"preset": "scratch", "steps": 3, "epochs": 3}, "exclude each other"),
         ({"preset": "scratch", "changes": ("modell.x=1",)}, "--set modell.x=1: no such entry"),

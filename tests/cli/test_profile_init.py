@@ -43,6 +43,25 @@ def test_a_simulated_screen_in_one_command(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == written
 
 
+def test_cells_of_a_simulated_screen_may_be_found_instead_of_known(tmp_path):
+    root = tmp_path / "p"
+    options = ("--simulated", "--plates", 1, "--seed", 5, "--design", SMALLER)
+    assert profile("init", root, *options, "--segment", "--grow-px", 2)[0] == 0
+    project = open_project(root)
+    assert (root / "inputs" / "metadata" / "nuclei.json").is_file()
+    for row in range(len(project)):
+        assert project.outlines(row) is not None
+    known = tmp_path / "known"
+    profile("init", known, *options)
+    differ = [
+        not np.array_equal(project.locations(row), open_project(known).locations(row))
+        for row in range(len(project))
+    ]
+    assert any(differ)
+    with pytest.raises(UsageError, match="other options"):
+        profile("init", root, *options)
+
+
 def test_bare_images_are_segmented(tmp_path):
     root, images = tmp_path / "p", bare_images(tmp_path / "in")
     source = ("--images", images, "--pattern", PATTERN, "--channels", "DNA,ER")
@@ -222,7 +241,6 @@ def test_a_killed_beginning_is_begun_anew(tmp_path):
         ((), "no project there; make one from --simulated"),
         (("--segment",), "no project there"),
         (("--simulated", "--load-data", "x.csv"), "--simulated and --load-data exclude"),
-        (("--simulated", "--segment"), "--segment does not go with --simulated"),
         (("--simulated", "--design", "n_site=2"), "did you mean 'n_sites'"),
         (("--simulated", "--design", "n_sites=two"), "a value such as 2 expected"),
         (("--simulated", "--design", "shape=9"), "a value such as (256, 256) expected"),

@@ -23,7 +23,7 @@ def test_a_simulated_screen_becomes_a_report_and_a_second_run_changes_nothing(tm
     assert code == 0
     stages = [line for line in text.splitlines() if line.startswith("[")]
     assert [stage.partition("] ")[2] for stage in stages] == [
-        "render a screen",
+        "render a screen, find its cells",
         "correct the illumination",
         "cut single cells",
         "classical: features",

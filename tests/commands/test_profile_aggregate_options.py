@@ -88,6 +88,30 @@ def test_percentiles_of_the_controls_become_0_and_1(tmp_path):
         np.testing.assert_allclose(found, (part["Cells_c"] - low) / (high - low), rtol=1e-4)
 
 
+def test_plates_are_normalised_together_on_request(tmp_path):
+    table = screen()
+    options = {"normalize": "standardize", "control": CONTROL, "normalize_by": "all"}
+    wells, _ = aggregated(tmp_path, table, **options)
+    values = table["Cells_c"].to_numpy()
+    controls = values[(table.Metadata_treatment == "DMSO").to_numpy()]
+    expected = (values - controls.mean()) / controls.std()
+    np.testing.assert_allclose(wells["Cells_c"], expected, rtol=1e-4)
+    with pytest.raises(UsageError, match="--normalize-by batch: expected one of plate, all"):
+        aggregated(tmp_path, table, normalize_by="batch")
+
+
+def test_a_plate_without_controls_may_be_normalised_with_the_others(tmp_path):
+    table = screen()
+    lost = (table.Metadata_Plate == "002") & (table.Metadata_treatment == "DMSO")
+    table.loc[lost, "Metadata_treatment"] = "drug9"
+    with pytest.raises(UserError, match="plate 002: no control well"):
+        aggregated(tmp_path, table, normalize="standardize", control=CONTROL)
+    options = {"normalize": "standardize", "control": CONTROL, "normalize_by": "all"}
+    wells, _ = aggregated(tmp_path, table, **options)
+    assert np.isfinite(wells[features(wells)].to_numpy()).all()
+    assert len(wells) == 24
+
+
 def test_tvn_aligns_batches_of_a_named_column(tmp_path):
     table = screen()
     options = {"sphere": "tvn", "control": CONTROL, "regularisation": 1e-3}

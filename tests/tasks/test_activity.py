@@ -31,10 +31,10 @@ from cellml.tasks.activity import (
 from cellml.tasks.activity_models import load_activity, save_activity
 from cellml.tasks.activity_training import (
     LossSettings,
-    ensemble_task,
     make_task,
     scales_of,
 )
+from cellml.tasks.ensembles import ensemble_task
 from cellml.train.optim import make_optimizer
 from cellml.train.parallel import make_train_step
 from cellml.train.state import create_state, eval_variables
