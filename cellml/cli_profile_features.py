@@ -61,11 +61,7 @@ def _train(
     project: Project,
     experiment: Experiment = "wsl",
     preset: Annotated[
-        str,
-        typer.Option(
-            help="dissertation (from ImageNet weights), small (from the shipped "
-            "`cells`) or scratch."
-        ),
+        str, typer.Option(help="dissertation (from ImageNet), small (from `cells`), or scratch.")
     ] = "dissertation",
     split: Annotated[
         str | None,
@@ -82,14 +78,11 @@ def _train(
     ] = None,
     init_weights: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Start from: Keras, timm, torchvision, or our own [random]."
-        ),
+        typer.Option(metavar="FILE", help="Keras, timm, torchvision, or our own [random]."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Length [the configuration's].")] = None,
     steps: Annotated[
-        int | None,
-        typer.Option(help="Length of the presets small and scratch [the preset's]."),
+        int | None, typer.Option(help="Length of small and scratch [the preset's].")
     ] = None,
     change: Annotated[
         list[str] | None,
@@ -133,8 +126,8 @@ def _embed(
     model: Annotated[
         str | None,
         typer.Option(
-            help="classical, random, cells (ships), imagenet (with --weights), or a file: of `train`, "
-            "of DeepProfiler, Keras, timm, torchvision [what `train` made in this experiment]."
+            help="classical, random, cells (ships), imagenet (with --weights), or a file: of "
+            "`train`, DeepProfiler, Keras, timm, torchvision [what `train` made here]."
         ),
     ] = None,
     weights: Annotated[

@@ -188,11 +188,12 @@ def _network(options: EmbedOptions, store: CellStore, channels: tuple[str, ...])
 
     embedder, facts = _embedder(options, channels)
     spec = embedder.spec
-    if spec.channels and spec.channels != channels:
+    if spec.channels and sorted(spec.channels) != sorted(channels):
         raise UsageError(
             f"{facts['model']}: trained on channels {', '.join(spec.channels)}; the store has "
             f"{', '.join(channels)}"
         )
+    order = [channels.index(channel) for channel in spec.channels] or list(range(len(channels)))
     embedder = embedding.for_inference(embedder)
     devices = jax.local_devices()
     compiled = map_rows(functools.partial(embedding.embed, spec), embedder.variables, devices)
@@ -200,7 +201,7 @@ def _network(options: EmbedOptions, store: CellStore, channels: tuple[str, ...])
 
     def extract(cells: Shaped[np.ndarray, "n s s c"]) -> Float[np.ndarray, "n d"]:
         found = len(cells)
-        cells = own_pixels(cells, store.channels, masked=spec.masked)
+        cells = own_pixels(cells, store.channels, masked=spec.masked)[..., order]
         padded = np.pad(cells, ((0, rows - found), (0, 0), (0, 0), (0, 0)))
         return np.asarray(compiled(padded))[:found]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cellml.tasks.embedding import Embedder, EmbedderSpec
 from cellml.types import Key, Variables
@@ -66,7 +67,8 @@ def imagenet_embedder(
 def starting_variables(spec: EmbedderSpec, path: str | Path, key: Key) -> Variables:
     """Variables to begin training from: published weights, or an embedder of ours.
 
-    The stem is fitted to the channels cyclically without rescaling, as in DeepProfiler; the
+    An embedder's stem follows the names of its channels where these are the same in another order;
+    else the stem is fitted to the channels cyclically without rescaling, as in DeepProfiler. The
     classifier is drawn afresh unless the classes are the same.
 
     Args:
@@ -89,7 +91,11 @@ def starting_variables(spec: EmbedderSpec, path: str | Path, key: Key) -> Variab
         raise ValueError(f"{path}: expected network {spec.variant}, found {old.spec.variant}")
     params = {**variables["params"]}
     kernel = params["stem"]["conv"]["kernel"]
-    params["stem"] = {**params["stem"], "conv": {"kernel": adapt_stem(kernel, len(spec.channels))}}
+    if sorted(old.spec.channels) == sorted(spec.channels):
+        kernel = kernel[:, :, np.array([old.spec.channels.index(c) for c in spec.channels])]
+    else:
+        kernel = adapt_stem(kernel, len(spec.channels))
+    params["stem"] = {**params["stem"], "conv": {"kernel": kernel}}
     if old.spec.classes != spec.classes:
         example = jnp.zeros((1, 32, 32, len(spec.channels)), jnp.float32)
         params["classifier"] = spec.network().init(key, example)["params"]["classifier"]

@@ -32,6 +32,12 @@ MODELS: dict[str, ShippedModel] = {
         sha256="5ed216756e5d3b27e4c4bbe0e542fcf2a5b17fe02585a8e457c39a48fe425d8a",
         summary="U-Net for nuclei in fluorescence and stained tissue; trained on DSB2018 (CC0)",
     ),
+    "cells": ShippedModel(
+        file="cells.safetensors",
+        sha256="61f97c6a868717ec33129ebacaad829e7588e679a9f8fa11266043f9a578824b",
+        summary="features of Cell Painting cells (DNA, ER, RNA, AGP, Mito); simulated screens",
+        kind=CELLS,
+    ),
 }
 
 

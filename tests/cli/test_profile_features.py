@@ -5,6 +5,7 @@ import functools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +18,12 @@ from cellml.data.cell_store import open_store
 from cellml.data.feature_files import features_path, read_feature_facts
 from cellml.errors import UsageError
 from cellml.models.efficientnet import feature_count
-from cellml.tasks.embedders import load_embedder, random_embedder, save_embedder
+from cellml.tasks.embedders import (
+    load_embedder,
+    random_embedder,
+    save_embedder,
+    starting_variables,
+)
 from cellml.tasks.embedding import Embedder, EmbedderSpec, embed
 from tests.cli.screens import content, profile, simulated
 from tests.tasks.test_published_embedders import keras_file, tensors
@@ -141,6 +147,30 @@ def test_a_file_of_another_program_is_a_model_too(screen, tmp_path):
         profile(*shared, "--model", "random", "--cyclic-stem")
     with pytest.raises(UsageError, match="--model FILE for all at once"):
         profile(*shared, "--weights", path)
+
+
+def test_channels_follow_their_names_whatever_their_order(screen, tmp_path):
+    names = ("DNA", "ER", "RNA", "AGP", "Mito")
+    spec = EmbedderSpec("own", variant="compact", channels=names, classes=("a", "b"))
+    crops = jnp.zeros((1, 16, 16, 5))
+    variables = jax.jit(spec.network().init)(jax.random.key(0), crops)
+    order = [3, 0, 4, 2, 1]
+    params = dict(variables["params"])
+    kernel = params["stem"]["conv"]["kernel"][:, :, np.array(order)]
+    params["stem"] = {**params["stem"], "conv": {"kernel": kernel}}
+    other = dataclasses.replace(spec, channels=tuple(names[i] for i in order))
+    found = []
+    for model, tree in ((spec, variables), (other, {**variables, "params": params})):
+        path = tmp_path / "model.safetensors"
+        save_embedder(path, Embedder(model, tree))
+        assert profile("embed", screen, "--model", path, "-e", f"o{len(found)}")[0] == 0
+        found.append(features_of(screen, f"o{len(found)}")[2])
+        # Training on from it, the stem is in the order of the screen.
+        stem = starting_variables(spec, path, jax.random.key(1))["params"]["stem"]
+        np.testing.assert_array_equal(
+            stem["conv"]["kernel"], variables["params"]["stem"]["conv"]["kernel"]
+        )
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
 def test_the_projects_configuration_becomes_the_runs(screen):
