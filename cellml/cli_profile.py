@@ -87,6 +87,7 @@ def _init(
     batches: Annotated[int | None, typer.Option(help="Of --simulated [2].")] = None,
     effect: Annotated[float | None, typer.Option(help="Of --simulated: of treatments [1].")] = None,
     seed: Annotated[int | None, typer.Option(help="Of --simulated [0].")] = None,
+    workers: Annotated[int, typer.Option(help="Of --simulated: processes that render.")] = 1,
     design: Annotated[
         list[str] | None,
         typer.Option(help="Of --simulated, more [none]: n_sites=1,n_rows=3,shape=128x128,..."),
@@ -119,6 +120,7 @@ def _init(
         design=[*(design or ()), *named],
         locations=locations,
         nuclei=nuclei if segment else None,
+        workers=workers,
     )
     raise typer.Exit(command.run(options, Console()))
 

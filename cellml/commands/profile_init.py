@@ -70,6 +70,7 @@ class InitOptions:
     design: Sequence[str] = ()
     locations: Path | None = None
     nuclei: NucleiOptions | None = None
+    workers: int = 1
 
     @property
     def source(self) -> str | None:
@@ -83,7 +84,7 @@ class InitOptions:
     def settings(self) -> dict[str, Any]:
         """What decides the project's tables, to be kept with it."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in ("project", "locations", "nuclei"):
+        for name in ("project", "locations", "nuclei", "workers"):
             del own[name]
         if self.simulated and self.nuclei is not None:
             own["cells"] = "to be found"
@@ -193,6 +194,8 @@ def _check(options: InitOptions) -> None:
             raise UsageError(f"{name} does not go with {source or 'a project that is there'}")
     if options.nuclei is not None and options.locations is not None:
         raise UsageError("--segment and --locations exclude each other")
+    if options.workers < 1:
+        raise UsageError(f"--workers {options.workers}: at least 1 expected")
     if options.box_size is not None and options.box_size < 2:
         raise UsageError(f"--box-size {options.box_size}: at least 2 px expected")
     for path in (options.images, options.locations):
@@ -246,6 +249,7 @@ def _simulation(options: InitOptions, console: Console) -> Callable[[], None]:
                 design,
                 box_size=side,
                 with_cells=options.nuclei is None,
+                workers=options.workers,
                 progress=progress,
             )
 

@@ -22,7 +22,7 @@ from cellml.commands import (
 )
 from cellml.commands.long_work import count, say
 from cellml.commands.profile_nuclei import NucleiOptions
-from cellml.data.painting_project import METADATA
+from cellml.data.painting_project import METADATA, open_project
 from cellml.data.writers import write_json
 from cellml.errors import UsageError
 
@@ -140,13 +140,15 @@ def _simulate(options: RunOptions, console: Console) -> int:
         simulated=True,
         design=[*DESIGN, *options.design],
         nuclei=NucleiOptions(grow_px=GROW_PX),
+        workers=options.workers,
     )
     return profile_init.run(init, console)
 
 
 def _export(options: RunOptions, console: Console) -> int:
     """Keeps the outlines beside the cells, where there are some, for the classical features."""
-    outlines = (options.project / METADATA / "outlines.csv").exists()
+    mode = open_project(options.project).settings("export")["dataset.locations.mode"]
+    outlines = mode == "single_cells" and (options.project / METADATA / "outlines.csv").exists()
     export = profile_export.ExportOptions(
         options.project,
         masks="keep" if outlines else None,

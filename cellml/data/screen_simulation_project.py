@@ -10,7 +10,11 @@ inputs/outlines/<plate>/<plate>_<well>_s<site>.png
 """
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +57,7 @@ def write_project(
     *,
     box_size: int = 96,
     with_cells: bool = True,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Renders a screen into a DeepProfiler project.
@@ -65,6 +70,7 @@ def write_project(
       design: The screen; None is the default design.
       box_size: Side of the single cells' crops in the configuration, px.
       with_cells: Whether to write the true locations and outlines; without, they are to be found.
+      workers: Processes that render; the files are the same for any number.
       progress: Called with the number of fields that are written, and of all.
 
     Returns:
@@ -79,13 +85,12 @@ def write_project(
     write_json(inputs / "config" / "screen.json", project_config(design, box_size=box_size))
     truth = [(t.name, _moa(t.mechanism), t.role, t.strength) for t in list_treatments(design)]
     _write_rows(inputs / "metadata" / "truth.csv", TRUTH, truth)
-    for number, (well, site) in enumerate(fields, 1):
-        field = simulate_screen_field(design, well, site)
-        _write_images(inputs, well, site, field)
-        if with_cells:
-            _write_cells(inputs, well, site, field)
-        if progress is not None:
-            progress(number, len(fields))
+    render = partial(_write_field, inputs, design, with_cells)
+    with _pool(workers) as pool:
+        done = pool.map(render, fields, chunksize=4) if pool else map(render, fields)
+        for number, _ in enumerate(done, 1):
+            if progress is not None:
+                progress(number, len(fields))
     if with_cells:
         _write_rows(
             inputs / "metadata" / "outlines.csv",
@@ -177,6 +182,29 @@ def _index_row(well: Well, site: int) -> tuple[Any, ...]:
     treatment = well.treatment
     facts = (well.batch, well.replicate, treatment.name, _moa(treatment.mechanism), treatment.role)
     return (well.plate, well.well, site, *_image_names(well, site), *facts)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes, or None for this one; what is waiting is not begun after an error or Ctrl-C."""
+    if workers == 1:
+        yield None
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_field(
+    inputs: Path, design: ScreenDesign, with_cells: bool, place: tuple[Well, int]
+) -> None:
+    well, site = place
+    field = simulate_screen_field(design, well, site)
+    _write_images(inputs, well, site, field)
+    if with_cells:
+        _write_cells(inputs, well, site, field)
 
 
 def _write_images(inputs: Path, well: Well, site: int, field: ScreenField) -> None:

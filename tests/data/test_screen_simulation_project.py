@@ -58,6 +58,17 @@ def test_images_locations_and_outlines_are_those_of_the_screen(project):
             assert own.sum() > 0.5 * (field.labels == label).sum()
 
 
+def test_two_processes_write_the_same_files(project, tmp_path):
+    calls = []
+    write_project(tmp_path, DESIGN, workers=2, progress=lambda *counts: calls.append(counts))
+    assert calls == [(number, 8) for number in range(1, 9)]
+    found = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    expected = {
+        p.relative_to(project.root): p.read_bytes() for p in project.root.rglob("*") if p.is_file()
+    }
+    assert found == expected
+
+
 def test_tables(project):
     index = project.index.to_pylist()
     assert {row["plate"] for row in index} == {"01001", "02002"}  # zeros in front stay
