@@ -127,6 +127,9 @@ def load_embedder(path: str | Path) -> Embedder:
     Args:
       path: A weights file, or the name of a shipped network for cells.
 
+    Returns:
+      The model.
+
     Raises:
       FileNotFoundError: A path that leads nowhere.
       ValueError: No weights file of an embedder.

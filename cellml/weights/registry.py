@@ -71,6 +71,9 @@ def resolve_model(name_or_path: str | Path, *, kind: str = NUCLEI) -> Path:
       name_or_path: A shipped model's name, or a file.
       kind: Which shipped models will do.
 
+    Returns:
+      The file.
+
     Raises:
       ValueError: A bare word that is no shipped model of this kind; the message lists those.
     """
