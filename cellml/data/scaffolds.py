@@ -3,7 +3,8 @@
 A SMILES that RDKit cannot read has none of them (None). RDKit is imported where it is used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from cellml.data.smiles_processes import Progress, map_smiles
 
@@ -65,24 +66,23 @@ def flat_structures(
 
 
 def _flat(smiles: list[str]) -> list[str | None]:
-    from rdkit import Chem, rdBase
+    from rdkit import Chem
 
-    found: list[str | None] = []
-    with rdBase.BlockLogs():
-        for text in smiles:
-            molecule = Chem.MolFromSmiles(text)
-            if molecule is None or not text:
-                found.append(None)
-                continue
-            for atom in molecule.GetAtoms():
-                atom.SetAtomMapNum(0)
-            found.append(Chem.MolToSmiles(molecule, isomericSmiles=False))
-    return found
+    return _of_unnumbered(smiles, lambda m: Chem.MolToSmiles(m, isomericSmiles=False))
 
 
 def _scaffolds(smiles: list[str]) -> list[str | None]:
-    from rdkit import Chem, rdBase
     from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    def scaffold(molecule: Any) -> str:
+        return str(MurckoScaffold.MurckoScaffoldSmiles(mol=molecule, includeChirality=False))
+
+    return _of_unnumbered(smiles, scaffold)
+
+
+def _of_unnumbered(smiles: list[str], text_of: Callable[[Any], str]) -> list[str | None]:
+    """A text of each molecule without its atom map numbers; None where it cannot be read."""
+    from rdkit import Chem, rdBase
 
     found: list[str | None] = []
     with rdBase.BlockLogs():
@@ -93,8 +93,7 @@ def _scaffolds(smiles: list[str]) -> list[str | None]:
                 continue
             for atom in molecule.GetAtoms():
                 atom.SetAtomMapNum(0)
-            scaffold = MurckoScaffold.MurckoScaffoldSmiles(mol=molecule, includeChirality=False)
-            found.append(str(scaffold))
+            found.append(text_of(molecule))
     return found
 
 
