@@ -40,7 +40,7 @@ VARIANTS: Mapping[str, Scaling] = {
     "b5": Scaling(1.6, 2.2, 456),
     "b6": Scaling(1.8, 2.6, 528),
     "b7": Scaling(2.0, 3.1, 600),
-    "micro": Scaling(0.4, 0.4, 64),  # ours, for small screens and processors: see `wsl_presets`
+    "micro": Scaling(0.4, 0.4, 64),  # ours, for tests and the smoke sizes of configs
 }
 
 
