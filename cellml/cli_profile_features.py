@@ -155,7 +155,11 @@ def _embed(
     ] = None,
     input_px: Annotated[
         int | None,
-        typer.Option(metavar="PX", help="Resize cells [imagenet, random: 224; others: as cut]."),
+        typer.Option(
+            min=0,
+            metavar="PX",
+            help="Resize cells [imagenet, random: 224; others: as trained or cut].",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random.")] = 0,
     npz: Annotated[bool, typer.Option("--npz", help="Write DeepProfiler's files, too.")] = False,

@@ -1,4 +1,4 @@
-"""Assays of the Broad Institute from structures: graph network, Morgan bits, and their fusion.
+"""Assays of the Broad Institute from structures: graph network, Morgan bits, similarity, fusion.
 
 Command:  launch/activity_study.py --config configs/activity_broad.py --workdir runs/broad \
             --config.folder=../shared/data/activity \

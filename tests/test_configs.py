@@ -45,7 +45,8 @@ def test_config_trains_at_smoke_size_and_reads_every_entry(name: str, tmp_path: 
         config.data.data_dir = str(tmp_path / "data")
     tracked = track_reads(config)
     state = experiment.run(tracked, tmp_path / "run")
-    assert int(state.step) >= 1
+    if "kernel" not in config:  # which takes no steps
+        assert int(state.step) >= 1
     assert unread(tracked) == []
     if config.task == "embedding":
         split = json.loads((tmp_path / "run" / "split.json").read_text())

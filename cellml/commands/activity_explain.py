@@ -116,6 +116,11 @@ def _chosen(options: ExplainOptions, spec: ActivitySpec) -> tuple[int, int]:
     """Numbers of the assay and of the class."""
     if not (spec.uses_graph or spec.uses_fingerprint):
         raise UsageError(f"{options.checkpoint}: a model of features only, it sees no atoms")
+    if spec.uses_fingerprint and spec.fingerprint.kinds != "morgan":
+        raise UsageError(
+            f"{options.checkpoint}: its fingerprint is {spec.fingerprint.kinds}; only what "
+            "Morgan's notes lies around an atom"
+        )
     name = options.assay
     if name is None and len(spec.assays) == 1:
         name = spec.assays[0]

@@ -38,8 +38,18 @@ class CompoundSource:
     ignore: Sequence[str] = ()
 
     def read(self, *, besides: Sequence[str] = ()) -> AssayTable:
-        """Reads them; columns `besides` are no assays either, where there are such."""
+        """Reads them; columns `besides` are no assays either, where there are such.
+
+        Raises:
+          UserError, UsageError: As `read_assays`, or one of `besides` is the column of SMILES.
+        """
         names = column_names(self.path)
+        if self.smiles_name in besides:
+            raise UsageError(
+                f"{self.path}: column {self.smiles_name!r} is asked for as folds, but is "
+                + ("the SMILES" if self.smiles_column else "the first and so read as SMILES")
+                + "; --smiles-column names another"
+            )
         more = [name for name in besides if name in names and name not in self.ignore]
         return read_assays(
             self.path,

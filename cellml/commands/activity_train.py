@@ -29,7 +29,7 @@ from cellml.models.mpnn import MPNN_FIELDS
 from cellml.train.loop import TrainingInterrupted
 
 FOLDER = "fold_"
-REPRESENTATIONS = ("graph", "morgan", "both", "features_only")
+REPRESENTATIONS = ("graph", "morgan", "both", "features_only", "tanimoto")
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,11 @@ def base_config(options: TrainOptions) -> ConfigDict:
             config.train.best = "loss"
     if options.ensemble is not None:
         model.members = options.ensemble
+    if ("kernel" in config) != (model.representation == "tanimoto"):
+        raise UsageError("--representation tanimoto goes with --preset tanimoto, and with no other")
     if options.epochs is not None:
+        if "epochs" not in config.train:
+            raise UsageError(f"--epochs: --preset {options.preset} takes no steps")
         config.train.epochs = options.epochs
     for change in options.changes:
         change_config(config, change, open_entries={"model.mpnn": MPNN_FIELDS})

@@ -65,6 +65,8 @@ def run(options: TuneOptions, console: Console) -> int:
     check_options(options.train)
     if options.trials < 1 or (options.timeout_min is not None and not options.timeout_min > 0):
         raise UsageError("--trials and --timeout: numbers above 0 expected")
+    if options.train.preset == "tanimoto":
+        raise UsageError("--preset tanimoto chooses its own settings: `cellml activity train` does")
     plan = make_plan(options.train, console)
     seconds = None if options.timeout_min is None else 60 * options.timeout_min / len(plan.configs)
     for number, (name, config) in enumerate(plan.configs.items(), 1):

@@ -1,5 +1,6 @@
 """`cellml profile embed`: features of every cell of a store, by a network or by hand."""
 
+import dataclasses
 import functools
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -238,10 +239,12 @@ def _embedder(options: EmbedOptions, channels: tuple[str, ...]) -> tuple[Any, di
         path = options.model
         if path is None:
             path = last_embedder(options.project / "outputs" / options.experiment / "model")
-        return embedders.load_embedder(path), {
-            "model": Path(path).name,
-            "sha256": file_sha256(resolve_model(path, kind=CELLS)),
-        }
+        file = resolve_model(path, kind=CELLS)
+        embedder = embedders.load_embedder(file)
+        if options.input_px is not None:
+            spec = dataclasses.replace(embedder.spec, input_px=options.input_px)
+            embedder = embedder._replace(spec=spec)
+        return embedder, {"model": Path(path).name, "sha256": file_sha256(file)}
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"--model: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Morgan fingerprints and RDKit's 2D descriptors of molecules given as SMILES."""
+"""Fingerprints and RDKit's 2D descriptors of molecules given as SMILES."""
 
 import functools
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from cellml.data.molecule_codes import parse_molecule
 from cellml.data.molecules import Rejected
 
 COUNT_MAX = 255  # counts are stored in uint8
+KINDS = ("morgan", "atom_pair", "torsion")
 
 
 class Fingerprints(NamedTuple):
@@ -57,7 +58,7 @@ def morgan_fingerprints(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Fingerprints:
-    """Computes Morgan (ECFP-like) fingerprints.
+    """Computes Morgan (ECFP-like) fingerprints; all as in `structure_fingerprints`.
 
     Args:
       smiles: One text a row.
@@ -71,14 +72,52 @@ def morgan_fingerprints(
 
     Returns:
       Fingerprints and rejected rows.
+    """
+    return structure_fingerprints(
+        smiles, kinds="morgan", radius=radius, size=size, counts=counts, chirality=chirality,
+        largest_fragment=largest_fragment, workers=workers, progress=progress,
+    )  # fmt: skip
+
+
+def structure_fingerprints(
+    smiles: Sequence[str],
+    *,
+    kinds: str = "morgan",
+    radius: int = 2,
+    size: int = 2048,
+    counts: bool = False,
+    chirality: bool = False,
+    largest_fragment: bool = False,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Fingerprints:
+    """Computes fingerprints of one kind or of several side by side.
+
+    Args:
+      smiles: One text a row.
+      kinds: Of `KINDS`, joined by +: circles around atoms, pairs of atoms with the number of bonds
+        between them, chains of four atoms.
+      radius: Of `morgan`.
+      size: Number of bits or counts of each kind, into which what is found is hashed.
+      counts: Count, up to `COUNT_MAX`, instead of noting.
+      chirality: Of `morgan`: tell stereoisomers apart.
+      largest_fragment: See `parse_molecule`.
+      workers: Processes.
+      progress: Called with the number of molecules done and of all.
+
+    Returns:
+      Fingerprints and rejected rows.
 
     Raises:
-      ValueError: `radius` is negative, or `size` or `workers` is below 1.
+      ValueError: A kind is unknown or given twice, `radius` is negative, or `size` or `workers` is
+        below 1.
     """
     if radius < 0 or size < 1:
         raise ValueError(f"radius {radius}, size {size}: at least 0 and 1 expected")
+    wanted = kinds_of(kinds)
     work = functools.partial(
-        _morgan,
+        _fingerprints,
+        kinds=wanted,
         radius=radius,
         size=size,
         counts=counts,
@@ -86,8 +125,21 @@ def morgan_fingerprints(
         largest_fragment=largest_fragment,
     )
     chunks = list(over_chunks(work, smiles, workers=workers, progress=progress))
-    rows, values, rejected = _joined(smiles, chunks, np.zeros((0, size), np.uint8))
+    none = np.zeros((0, size * len(wanted)), np.uint8)
+    rows, values, rejected = _joined(smiles, chunks, none)
     return Fingerprints(rows, values, rejected)
+
+
+def kinds_of(text: str) -> tuple[str, ...]:
+    """Reads `morgan+atom_pair`.
+
+    Raises:
+      ValueError: A kind is unknown or given twice.
+    """
+    kinds = tuple(text.split("+"))
+    if set(kinds) - set(KINDS) or len(set(kinds)) < len(kinds):
+        raise ValueError(f"fingerprint {text!r}: of {', '.join(KINDS)}, joined by +, expected")
+    return kinds
 
 
 def rdkit_descriptors(
@@ -145,31 +197,40 @@ _Chunk = tuple[list[str | None], np.ndarray]
 """Reason of each rejected row, None for others; and the values of the latter."""
 
 
-def _morgan(
+def _fingerprints(
     smiles: Sequence[str],
     *,
+    kinds: Sequence[str],
     radius: int,
     size: int,
     counts: bool,
     chirality: bool,
     largest_fragment: bool,
 ) -> _Chunk:
-    from rdkit.Chem import rdFingerprintGenerator
+    from rdkit.Chem import rdFingerprintGenerator as rdkit_module
 
-    generator = rdFingerprintGenerator.GetMorganGenerator(
-        radius=radius, fpSize=size, includeChirality=chirality
-    )
+    make = {
+        "morgan": functools.partial(
+            rdkit_module.GetMorganGenerator, radius=radius, includeChirality=chirality
+        ),
+        "atom_pair": rdkit_module.GetAtomPairGenerator,
+        "torsion": rdkit_module.GetTopologicalTorsionGenerator,
+    }
+    generators = [make[kind](fpSize=size) for kind in kinds]
     reasons, values = [], []
     for text in smiles:
         molecule, reason = parse_molecule(text, largest_fragment=largest_fragment)
         reasons.append(reason)
         if molecule is None:
             continue
-        if counts:
-            values.append(np.minimum(generator.GetCountFingerprintAsNumPy(molecule), COUNT_MAX))
-        else:
-            values.append(generator.GetFingerprintAsNumPy(molecule))
-    return reasons, np.reshape(values, (len(values), size)).astype(np.uint8)
+        parts = [
+            np.minimum(each.GetCountFingerprintAsNumPy(molecule), COUNT_MAX)
+            if counts
+            else each.GetFingerprintAsNumPy(molecule)
+            for each in generators
+        ]
+        values.append(np.concatenate(parts).astype(np.uint8))
+    return reasons, np.reshape(values, (len(values), size * len(kinds))).astype(np.uint8)
 
 
 def _describe(smiles: Sequence[str], *, largest_fragment: bool) -> _Chunk:

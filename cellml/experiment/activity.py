@@ -24,6 +24,7 @@ from cellml.experiment.activity_data import (
     read_modalities,
     training_batches,
 )
+from cellml.experiment.activity_kernel import train_kernel
 from cellml.experiment.activity_scores import BEST, assay_scores, summary
 from cellml.experiment.activity_split import make_parts
 from cellml.experiment.steps import step_counts
@@ -46,7 +47,9 @@ Watch = Callable[[Mapping[str, float]], None]
 run shows and draws nothing itself."""
 
 
-def train_activity(config: ConfigDict, workdir: Path, *, watch: Watch | None = None) -> TrainState:
+def train_activity(
+    config: ConfigDict, workdir: Path, *, watch: Watch | None = None
+) -> TrainState | None:
     """Trains a model of compound activity.
 
     Below `workdir`: model.safetensors (of the best epoch by `train.best`), rejected.csv,
@@ -59,7 +62,7 @@ def train_activity(config: ConfigDict, workdir: Path, *, watch: Watch | None = N
       watch: See `Watch`.
 
     Returns:
-      The last state.
+      The last state; None of a kernel machine, which takes no steps.
 
     Raises:
       UsageError: The split or the options do not fit the data.
@@ -89,8 +92,7 @@ def train_activity(config: ConfigDict, workdir: Path, *, watch: Watch | None = N
     _write_parts(workdir / "split.csv", table, parts)
     # Nothing of what the split leaves out reaches the model, not even to be predicted.
     described = described.take(np.flatnonzero(parts[described.rows] >= 0))
-    run = _Run(config, workdir, spec, described, table.labels, parts)
-    run.watch = watch
+    run = _Run(config, workdir, spec, described, table.labels, parts, watch)
     state = run.train()
     _write_results(workdir, run, table, parts)
     return state
@@ -135,8 +137,6 @@ def activity_spec(
 class _Run:
     """One training: the data of each part, and the best epoch so far."""
 
-    watch: Watch | None = None
-
     def __init__(
         self,
         config: ConfigDict,
@@ -145,8 +145,10 @@ class _Run:
         described: Described,
         labels: Float[np.ndarray, "n t"],
         parts: Int[np.ndarray, " n"],
+        watch: Watch | None,
     ) -> None:
         self.config, self.workdir, self.spec, self.described = config, workdir, spec, described
+        self.watch = watch
         self.labels = labels.astype(np.float32)
         mine = parts[described.rows]
         tested = np.isfinite(self.labels[described.rows]).any(axis=1)
@@ -162,9 +164,14 @@ class _Run:
             known = ", ".join((*BEST, "last"))
             raise UsageError(f"train.best: unknown {self.best_by!r}; known: {known}")
 
-    def train(self) -> TrainState:
+    def train(self) -> TrainState | None:
         """Trains and leaves the best model in the folder."""
         config, rows = self.config, self.training.rows
+        if self.spec.is_kernel:
+            train_kernel(
+                config, self.workdir, self.spec, self.training, self.validation, self.labels
+            )
+            return None
         counts = step_counts(config.train, n_examples=len(rows))
         optimizer = timed_optimizer(
             config.optimizer, steps=counts["steps"], epoch=-(-len(rows) // config.train.batch_size)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Integer, UInt8
 
 from cellml.data import graph_batching, row_batching
 from cellml.data.compound_features import CompoundFeatures, numbered, read_features
-from cellml.data.fingerprints import morgan_fingerprints
+from cellml.data.fingerprints import structure_fingerprints
 from cellml.data.graph_budgets import choose_budgets
 from cellml.data.molecule_chunks import Progress
 from cellml.data.molecules import Molecules, Rejected, read_molecules
@@ -184,7 +184,9 @@ def describe(
         molecules, rejected = read_molecules(smiles, cache=cache, **options)
         rows = molecules.rows
     if spec.uses_fingerprint:
-        rows, bits, rejected = morgan_fingerprints(smiles, **spec.fingerprint._asdict(), **options)
+        rows, bits, rejected = structure_fingerprints(
+            smiles, **spec.fingerprint._asdict(), **options
+        )
     if spec.representation == "features_only" and features is not None:
         there = np.isfinite(features).any(axis=1)
         rows = np.flatnonzero(there)

@@ -19,7 +19,7 @@ TYPES = "broad270/assay_metadata_expanded.csv"
 
 
 def broad() -> ConfigDict:
-    """Structures alone: graph network, Morgan bits, their fusion, on two public matrices.
+    """Structures alone: graph network, Morgan bits, similarities, their fusion, on two matrices.
 
     Returns:
       The config.
@@ -39,21 +39,28 @@ def broad() -> ConfigDict:
         {
             "CS-GC": {"preset": "cellml"},
             "CS-MF": {"preset": "morgan"},
+            "CS-TK": {"preset": "tanimoto"},
         }
     )
-    both = ("CS-GC", "CS-MF")
+    three = ("CS-GC", "CS-MF", "CS-TK")
     rules = ("maximum", "mean", "logit_mean", "stacking")
-    config.late = ConfigDict({f"CS, {rule}": {"parts": both, "rule": rule} for rule in rules})
+    pairs = {"GC+MF": ("CS-GC", "CS-MF"), "GC+TK": ("CS-GC", "CS-TK")}
+    config.late = ConfigDict(
+        {
+            **{f"CS, {rule}": {"parts": three, "rule": rule} for rule in rules},
+            **{name: {"parts": parts, "rule": "logit_mean"} for name, parts in pairs.items()},
+        }
+    )
     config.chosen = ConfigDict(
-        {"CS, chosen": (*both, *(f"CS, {rule}" for rule in rules if rule != "stacking"))}
+        {"CS, chosen": (*three, *pairs, *(f"CS, {rule}" for rule in rules if rule != "stacking"))}
     )
     config.best_of = ConfigDict(
-        {"best of both": both, "best of both and fusion": (*both, "CS, maximum")}
+        {"best of three": three, "best of three and fusion": (*three, "CS, logit_mean")}
     )
     config.report = ConfigDict(
         {
-            "singles": {"GC": "CS-GC", "MF": "CS-MF"},
-            "late": {"GC+MF": "CS, logit_mean"},
+            "singles": {"GC": "CS-GC", "MF": "CS-MF", "TK": "CS-TK"},
+            "late": {"GC+MF+TK": "CS, logit_mean", **{name: name for name in pairs}},
             "early": {},
             "statistic": "median",
         }
@@ -183,6 +190,9 @@ def smoke(config: ConfigDict) -> ConfigDict:
     for name, one in list(config.predictors.items()):
         if name not in kept | parts:
             del config.predictors[name]
+            continue
+        if one.preset == "tanimoto":
+            one.update(changes=("model.fingerprint.size=64", "kernel.sharings=[0,1]"))
             continue
         graph = one.preset != "morgan" and one.get("structures", "") in ("", "graph")
         own = 'model.mpnn={"hidden":8}' if graph else "model.fingerprint.size=64"

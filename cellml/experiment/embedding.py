@@ -1,6 +1,8 @@
 """Weakly supervised training of a cell embedder: a config with `task = "embedding"`."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,7 +117,7 @@ def train_embedding(config: ConfigDict, workdir: Path) -> TrainState:
         evaluate=evaluate,
         workdir=workdir,
         seed=config.seed,
-        config=config.to_dict(),
+        config=_with_cells(config, store),
         may_differ=("data.store",),
         learning_rate=make_schedule(optimizer),
         on_checkpoint=export,
@@ -125,6 +127,16 @@ def train_embedding(config: ConfigDict, workdir: Path) -> TrainState:
         ema_decay=config.train.ema_decay,
         **step_counts(config.train, n_examples=length),
     )
+
+
+def _with_cells(config: ConfigDict, store: CellStore) -> dict[str, Any]:
+    """The config with what the store holds: a run does not go on with other cells unnoticed."""
+    versions = [store.version(plate) for plate in store.plates]
+    made_of = json.dumps([store.settings, versions], sort_keys=True)
+    digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    plain = config.to_dict()
+    plain["data"]["cells"] = f"{len(store)} cells, version {digest}"
+    return plain
 
 
 def read_cells(

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from cellml.losses_evidential import beta_moments, nig_moments
 from cellml.models.mpnn import PRESETS
 from cellml.ops.graph_batches import flat, graphs_of
+from cellml.ops.kernel_machine import kernel_machine
 from cellml.ops.molecule_features import expand_atoms, expand_bonds
 from cellml.tasks.activity_spec import (
     KINDS,
@@ -123,6 +124,10 @@ def outputs(
       Logits [b t] or [b t k]; of regression standardised values; with evidence, what
       `cellml.losses_evidential` takes.
     """
+    if spec.is_kernel:
+        assert inputs.fingerprint is not None
+        machine = variables["params"]["network"]
+        return kernel_machine(machine, inputs.fingerprint, parts=spec.fingerprint.n_kinds)
     drop_key, modality_key = (None, None) if key is None else jax.random.split(key)
     others = [] if inputs.fingerprint is None else [inputs.fingerprint]
     if inputs.features is not None:

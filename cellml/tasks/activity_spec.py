@@ -6,20 +6,27 @@ from typing import Any, NamedTuple
 
 from cellml.models.mlp import Mlp
 from cellml.models.mpnn import PRESETS, ActivityNet, make_mpnn
+from cellml.ops.kernel_machine import LEVELS
 
 KINDS = ("binary", "regression", "multiclass")
-REPRESENTATIONS = ("graph", "morgan", "both", "features_only")
+REPRESENTATIONS = ("graph", "morgan", "both", "features_only", "tanimoto")
 EVIDENCE = {"binary": 2, "regression": 4}
 """Outputs of an evidential network for each assay, by kind."""
 
 
 class Fingerprint(NamedTuple):
-    """A Morgan fingerprint; arguments of `cellml.data.fingerprints.morgan_fingerprints`."""
+    """A fingerprint; arguments of `cellml.data.fingerprints.structure_fingerprints`."""
 
     radius: int = 2
     size: int = 2048
     counts: bool = False
     chirality: bool = False
+    kinds: str = "morgan"
+
+    @property
+    def n_kinds(self) -> int:
+        """How many fingerprints of `size` are side by side."""
+        return self.kinds.count("+") + 1
 
 
 MORGAN = Fingerprint()
@@ -49,7 +56,7 @@ class ActivitySpec:
       representation: One of `REPRESENTATIONS`; modalities come on top of each.
       preset: A key of `cellml.models.mpnn.PRESETS`; it also gives the initialisation.
       mpnn: Fields of `Mpnn` that differ from the preset, as (name, value) pairs.
-      fingerprint: For `morgan` and `both`.
+      fingerprint: For `morgan`, `both` and `tanimoto`.
       modalities: In the order of the columns of a batch's `features`.
       presence: Whether the network is told which modalities are there, one input each.
       largest_fragment: Whether salts lose their counter-ions, see `read_molecules`.
@@ -94,6 +101,12 @@ class ActivitySpec:
         ):
             if value not in known:
                 raise ValueError(f"activity: {what} {value!r}, expected one of {', '.join(known)}")
+        if self.is_kernel and (self.modalities or self.members > 1 or self.kind == "multiclass"):
+            raise ValueError(
+                "activity: representation 'tanimoto' is for structures alone, one member, readouts "
+                f"binary or real; found {len(self.modalities)} feature files, {self.members} "
+                f"members, kind {self.kind!r}; late fusion joins it with others"
+            )
         if self.representation == "features_only" and not self.modalities:
             raise ValueError("activity: representation 'features_only' needs features")
         if (self.kind == "multiclass") != (self.n_classes > 1) or self.members < 1:
@@ -112,7 +125,17 @@ class ActivitySpec:
     @property
     def uses_fingerprint(self) -> bool:
         """Whether batches hold fingerprints."""
-        return self.representation in ("morgan", "both")
+        return self.representation in ("morgan", "both", "tanimoto")
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether the model weighs similarities to its training compounds, without a network."""
+        return self.representation == "tanimoto"
+
+    @property
+    def levels(self) -> int:
+        """Counts of a fingerprint that a kernel tells apart, see `cellml.ops.kernel_machine`."""
+        return LEVELS if self.fingerprint.counts else 1
 
     @property
     def n_features(self) -> int:

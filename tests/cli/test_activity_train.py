@@ -10,7 +10,7 @@ import pytest
 from cellml.data.assay_tables import read_assays
 from cellml.data.fingerprints import morgan_fingerprints
 from cellml.data.split_files import read_splits
-from cellml.errors import UserError
+from cellml.errors import UsageError, UserError
 from cellml.experiment.activity_data import read_features_of
 from cellml.screening.linear import fit_linear
 from cellml.tasks.activity_spec import ActivitySpec, Modality
@@ -146,6 +146,17 @@ def test_a_table_without_a_molecule_keeps_its_rows_and_says_why(run, tmp_path) -
     table = write_rows(tmp_path / "t.csv", ["smiles", "A"], [["bad(", 1], ["C%", 0]])
     with pytest.raises(UserError, match=r"t.csv, line 2: 'bad\(' is no molecule"):
         activity("train", table, "--preset", "morgan", "--out", tmp_path / "out")
+
+
+def test_a_column_of_folds_is_not_read_as_smiles_because_it_comes_first(tmp_path) -> None:
+    table = write_rows(tmp_path / "t.csv", ["fold", "smiles", "A"], [[0, "C", 1], [1, "N", 0]])
+    options = ("--split-column", "fold", "--out", tmp_path / "out", "--preset", "morgan")
+    message = "column 'fold' is asked for as folds, but is the first .* --smiles-column names"
+    with pytest.raises(UsageError, match=message):
+        activity("train", table, *options)
+    with pytest.raises(UsageError, match="'fold' is asked for as folds, but is the SMILES"):
+        activity("train", table, *options, "--smiles-column", "fold")
+    assert not (tmp_path / "out").exists()
 
 
 def test_features_that_only_number_themselves_go_by_their_count(tmp_path) -> None:

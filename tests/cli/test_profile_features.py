@@ -25,6 +25,7 @@ from cellml.tasks.embedders import (
     starting_variables,
 )
 from cellml.tasks.embedding import Embedder, EmbedderSpec, embed
+from cellml.train.checkpoint import CheckpointMismatchError
 from tests.cli.screens import content, profile, simulated
 from tests.tasks.test_published_embedders import keras_file, tensors
 
@@ -55,6 +56,13 @@ def features_of(root, experiment):
     return store, tables, np.concatenate(rows).astype(np.float32)
 
 
+@pytest.fixture(scope="module")
+def trained(screen):
+    """Weights of a network that was trained on the screen for two steps."""
+    profile("train", screen, "-e", "trained", "--preset", "scratch", "--steps", 2, *TINY)
+    return screen / "outputs" / "trained" / "model" / "embedders" / "step_000002.safetensors"
+
+
 def test_train_then_embed_gives_the_trained_networks_features(screen):
     code, text = profile(
         "train", screen, "--preset", "scratch", "--steps", 2, "--split", "leave_plates_out", *TINY,
@@ -70,6 +78,14 @@ def test_train_then_embed_gives_the_trained_networks_features(screen):
         "train", screen, "--preset", "scratch", "--steps", 2, "--split", "leave_plates_out", *TINY,
     )  # fmt: skip
     assert (run / "metrics.jsonl").read_bytes() == before  # nothing left to do
+    profile("export", screen, "--masks", "keep", "--normalisation", "minmax", "--store", "scaled")
+    with pytest.raises(
+        CheckpointMismatchError, match=r"entry data\.cells: expected '\d+ cells, version"
+    ):
+        profile(
+            "train", screen, "--preset", "scratch", "--steps", 2, "--split", "leave_plates_out",
+            "--store", "scaled", *TINY,
+        )  # fmt: skip
 
     assert profile("embed", screen, "--batch-size", 8)[0] == 0
     store, tables, found = features_of(screen, "wsl")
@@ -126,6 +142,24 @@ def test_a_model_for_other_channels_or_no_model_is_refused(screen, tmp_path):
         profile("embed", screen, "--model", tmp_path / "missing.safetensors")
     with pytest.raises(UsageError, match="at least 1 expected"):
         profile("embed", screen, "--model", "classical", "--batch-size", 0)
+
+
+def test_cells_are_resized_for_a_model_of_our_own(screen, trained):
+    store = open_store(screen / "outputs" / "single-cells")
+    cells = store.read(np.arange(4))
+
+    def features(**options):
+        chosen = profile_embed.EmbedOptions(screen, "sized", model=str(trained), **options)
+        extractor = profile_embed.make_extractor(chosen, store)
+        return extractor.made_by["spec"]["input_px"], extractor.run(cells)
+
+    (as_trained, usual), (given, resized) = features(), features(input_px=40)
+    assert (as_trained, given) == (32, 40)
+    spec, variables = load_embedder(trained)
+    spec = dataclasses.replace(spec, input_px=40)
+    expected = jax.jit(functools.partial(embed, spec))(variables, cells[..., :5])
+    np.testing.assert_allclose(resized, expected, rtol=1e-3, atol=1e-5)
+    assert np.abs(resized - usual).max() > 1e-3
 
 
 def test_a_file_of_another_program_is_a_model_too(screen, tmp_path):

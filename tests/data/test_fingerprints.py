@@ -11,6 +11,7 @@ from cellml.data.fingerprints import (
     fill_missing,
     morgan_fingerprints,
     rdkit_descriptors,
+    structure_fingerprints,
 )
 from cellml.data.molecules import Rejected
 
@@ -41,6 +42,25 @@ def test_bits_and_counts_are_folded_environments(radius, size, chirality):
         np.testing.assert_array_equal(counts.values[row], np.minimum(expected, 255))
         np.testing.assert_array_equal(bits.values[row], expected > 0)
     assert counts.values[-1].max() == 255  # 298 alike, and uint8 ends there
+
+
+def test_kinds_lie_side_by_side_each_as_rdkit_makes_it():
+    options = {"size": 256, "counts": True}
+    kinds = "torsion+morgan+atom_pair"
+    found = structure_fingerprints(SMILES[2:], kinds=kinds, chirality=True, **options)
+    expected = [
+        rdFingerprintGenerator.GetTopologicalTorsionGenerator(fpSize=256),
+        rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=256, includeChirality=True),
+        rdFingerprintGenerator.GetAtomPairGenerator(fpSize=256),
+    ]
+    molecules = [Chem.MolFromSmiles(SMILES[2:][row]) for row in found.rows]
+    for i, each in enumerate(expected):
+        rows = np.stack([each.GetCountFingerprintAsNumPy(m) for m in molecules])
+        np.testing.assert_array_equal(found.values[:, 256 * i : 256 * (i + 1)], rows.clip(max=255))
+    assert structure_fingerprints(["C("], kinds="torsion+morgan", size=8).values.shape == (0, 16)
+    for wrong in ("", "ecfp", "morgan+morgan", "morgan,torsion"):
+        with pytest.raises(ValueError, match="of morgan, atom_pair, torsion, joined by"):
+            structure_fingerprints(["C"], kinds=wrong)
 
 
 def test_chirality_tells_enantiomers_apart_only_when_asked():
