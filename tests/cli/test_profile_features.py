@@ -79,9 +79,7 @@ def test_train_then_embed_gives_the_trained_networks_features(screen):
     )  # fmt: skip
     assert (run / "metrics.jsonl").read_bytes() == before  # nothing left to do
     profile("export", screen, "--masks", "keep", "--normalisation", "minmax", "--store", "scaled")
-    with pytest.raises(
-        CheckpointMismatchError, match=r"entry data\.cells: expected '\d+ cells, version"
-    ):
+    with pytest.raises(CheckpointMismatchError, match=r"entry data\.cells: expected '\d+ cells"):
         profile(
             "train", screen, "--preset", "scratch", "--steps", 2, "--split", "leave_plates_out",
             "--store", "scaled", *TINY,
