@@ -26,7 +26,7 @@ Features = Annotated[
 ]
 
 
-Preset = Annotated[str, typer.Option(help="cellml, chemprop_v1, chemprop_v2 or morgan.")]
+Preset = Annotated[str, typer.Option(help="cellml, chemprop_v1, chemprop_v2, morgan or tanimoto.")]
 Split = Annotated[
     str | None,
     typer.Option(help="scaffold, scaffold_balanced, random [scaffold_balanced, three parts]."),
