@@ -153,7 +153,8 @@ def small(scheme: str = "leave_plates_out") -> ConfigDict:
     steps = 600
     config.optimizer.update(learning_rate=3e-4)
     config.optimizer.schedule.update(steps=steps)
-    config.train.update(steps=steps, eval_every=100, checkpoint_every=300)
+    config.train.update(steps=steps, eval_every=200, checkpoint_every=300)
+    config.eval.cells_max = 1500
     return config
 
 
