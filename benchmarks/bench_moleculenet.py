@@ -1,9 +1,9 @@
 """MoleculeNet on scaffold-balanced splits: our presets beside Chemprop 2, several seeds.
 
 Every program gets the same table (rows that RDKit cannot read are left out, Chemprop stops at
-them), the same splits file and the same number of epochs; the presets `cellml` and `tanimoto` have their own. The
-test part is scored by scikit-learn from the predictions that each has written. The seed makes the
-split and the weights. Chemprop is installed beside cellml for this:
+them), the same splits file and the same number of epochs; the presets `cellml` and `tanimoto` have
+their own. The test part is scored by scikit-learn from the predictions that each has written. The
+seed makes the split and the weights. Chemprop is installed beside cellml for this:
 
     python benchmarks/bench_moleculenet.py FOLDER_WITH_CSVS --out DIR [--sets bbbp bace] [--seeds 3]
         [--chemprop-python /path/to/python of another environment]

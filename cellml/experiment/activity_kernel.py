@@ -1,6 +1,9 @@
 """Training without steps: kernel machines on fingerprints, `model.representation` tanimoto."""
 
+import contextlib
 import functools
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -50,7 +53,7 @@ def train_kernel(
       The model.
 
     Raises:
-      UsageError: Too many compounds, or readouts of another kind than binary and regression.
+      UsageError: Too many compounds or too few, or `train.best` is unknown.
     """
     n = len(training.rows)
     if n > COMPOUNDS_MAX:
@@ -116,16 +119,33 @@ def _fit(
         return found[best] * (1 if BEST[best] == "max" else -1)
 
     heard = similarities(spec, validation, training)
-    fit = fit_kernel(
-        similarities(spec, training, training),
-        learned,
-        penalties=tuple(map(float, config.kernel.penalties)),
-        shared_penalty=float(config.kernel.shared_penalty),
-        sharings=tuple(map(float, config.kernel.sharings)),
-        validation=heard,
-        rate=rate,
+    with _showing() as progress:
+        fit = fit_kernel(
+            similarities(spec, training, training),
+            learned,
+            penalties=tuple(map(float, config.kernel.penalties)),
+            shared_penalty=float(config.kernel.shared_penalty),
+            sharings=tuple(map(float, config.kernel.sharings)),
+            validation=heard,
+            rate=rate,
+            progress=progress,
+        )
+    scale = outputs(heard @ fit.weights)[1]
+    print(
+        f"kernel of {len(training.rows)} compounds: penalty {fit.penalty:g}, sharing "
+        f"{fit.sharing:g}; {len(validation.rows)} validation compounds: {best} {abs(fit.score):.4g}"
     )
-    return fit, outputs(heard @ fit.weights)[1]
+    return fit, scale
+
+
+@contextlib.contextmanager
+def _showing() -> Iterator[Callable[[int, int], None]]:
+    """A bar of the regressions, where somebody watches."""
+    from rich.progress import Progress
+
+    with Progress(transient=True, disable=not sys.stdout.isatty()) as bar:
+        task = bar.add_task("regressions", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _fit_again(
