@@ -118,10 +118,10 @@ def _fit(
             )
         return found[best] * (1 if BEST[best] == "max" else -1)
 
-    heard = similarities(spec, validation, training)
+    heard = _similarities(spec, validation, training)
     with _showing() as progress:
         fit = fit_kernel(
-            similarities(spec, training, training),
+            _similarities(spec, training, training),
             learned,
             penalties=tuple(map(float, config.kernel.penalties)),
             shared_penalty=float(config.kernel.shared_penalty),
@@ -157,7 +157,7 @@ def _fit_again(
 ) -> KernelFit:
     """What was chosen, on more compounds."""
     again = fit_kernel(
-        similarities(spec, training, training),
+        _similarities(spec, training, training),
         labels[training.rows],
         penalties=(fit.penalty,),
         shared_penalty=float(config.kernel.shared_penalty),
@@ -166,7 +166,7 @@ def _fit_again(
     return again._replace(score=fit.score)
 
 
-def similarities(
+def _similarities(
     spec: ActivitySpec, compounds: Described, others: Described
 ) -> Float32[np.ndarray, "a b"]:
     """Tanimoto similarity of all pairs, a block of rows at a time."""
