@@ -33,7 +33,7 @@ from cellml.data.writers import write_json
 from cellml.errors import UsageError
 from cellml.experiment.steps import epoch_steps, scheduled_by_epoch, step_counts
 from cellml.ops.crop_augmentation import AugmentationSettings
-from cellml.tasks.embedders import save_embedder, starting_variables
+from cellml.tasks.embedders import keep_start, save_embedder, starting_variables
 from cellml.tasks.embedding import Embedder, EmbedderSpec, make_task
 from cellml.train.loop import fit
 from cellml.train.optim import make_optimizer, make_schedule
@@ -91,15 +91,27 @@ def train_embedding(config: ConfigDict, workdir: Path) -> TrainState:
                 mark = np.full(len(batch["valid"]), validates)
                 yield {**batch, "validates": mark}
 
+    start = None
+    if config.get("init_weights", None):
+        start = starting_variables(spec, config.init_weights, jax.random.key(config.seed))
+    kept = jax.tree.map(np.asarray, start)  # training takes the arrays of `start`
+    share = config.get("start_share", 0.0)
+    if not 0 <= share <= (1 if start else 0):
+        raise UsageError(
+            f"config.start_share: found {share}, expected 0 to 1, and 0 without init_weights"
+        )
+
     def export(state: TrainState) -> None:
         step = int(state.step)
+        variables = jax.tree.map(np.asarray, eval_variables(state))
+        if share:
+            variables = keep_start(variables, kept, share)
         save_embedder(
             workdir / "embedders" / f"step_{step:06d}.safetensors",
-            Embedder(spec, jax.tree.map(np.asarray, eval_variables(state))),
+            Embedder(spec, variables),
             card={"step": step, "config": config.to_dict()},
         )
 
-    start = config.get("init_weights", None)
     length = epoch_length(train_classes)
     optimizer = scheduled_by_epoch(
         config.optimizer, steps_per_epoch=epoch_steps(config.train, n_examples=length)
@@ -122,7 +134,7 @@ def train_embedding(config: ConfigDict, workdir: Path) -> TrainState:
         learning_rate=make_schedule(optimizer),
         on_checkpoint=export,
         best=("f1", "max"),
-        variables=starting_variables(spec, start, jax.random.key(config.seed)) if start else None,
+        variables=start,
         log_every=config.train.log_every,
         ema_decay=config.train.ema_decay,
         **step_counts(config.train, n_examples=length),

@@ -25,6 +25,7 @@ def dissertation(scheme: str = "leave_plates_out") -> ConfigDict:
     config.seed = 0
     # ImageNet weights (Keras, timm or torchvision), the Cell Painting CNN, or a model of ours
     config.init_weights = config_dict.placeholder(str)
+    config.start_share = 0.0  # of these in the weights that are exported, see `keep_start`
     config.data = ConfigDict(
         {
             "store": config_dict.placeholder(str),  # of `cellml profile export`
@@ -140,8 +141,9 @@ def scratch(scheme: str = "leave_plates_out") -> ConfigDict:
 def small(scheme: str = "leave_plates_out") -> ConfigDict:
     """From the shipped network `cells`, for screens of some thousand cells.
 
-    It knows cells, and has to learn these treatments alone: a short training at a low rate. A
-    network from random weights learns what the wells of the training plates look like instead.
+    It knows cells, and has to learn these treatments alone: a network from random weights learns
+    what the wells of the training plates look like instead. What is exported lies half-way between
+    `cells` and the trained network.
 
     Args:
       scheme: As in `dissertation`.
@@ -149,11 +151,11 @@ def small(scheme: str = "leave_plates_out") -> ConfigDict:
       The config.
     """
     config = scratch(scheme)
-    config.init_weights = "cells"
-    steps = 600
+    config.init_weights, config.start_share = "cells", 0.5
+    steps = 1500
     config.optimizer.update(learning_rate=3e-4)
     config.optimizer.schedule.update(steps=steps)
-    config.train.update(steps=steps, eval_every=200, checkpoint_every=300)
+    config.train.update(steps=steps, eval_every=300, checkpoint_every=500)
     config.eval.cells_max = 1500
     return config
 

@@ -102,6 +102,25 @@ def starting_variables(spec: EmbedderSpec, path: str | Path, key: Key) -> Variab
     return {**variables, "params": params}
 
 
+def keep_start(trained: Variables, start: Variables, share: float) -> Variables:
+    """Weights between those of the start and those that were trained; the classifier is trained.
+
+    A network that is trained on for a few treatments loses some of what it knew; half-way back it
+    is better than either at what neither was trained for.
+
+    Args:
+      trained: Of a network.
+      start: What its training began with.
+      share: Of the start, from 0 to 1.
+    Returns:
+      Variables, batch statistics among them.
+    Source: Wortsman et al. 2022, CVPR, arXiv:2109.01903 (WiSE-FT).
+    """
+    mixed = jax.tree.map(lambda new, old: (1 - share) * new + share * old, trained, start)
+    params = {**mixed["params"], "classifier": trained["params"]["classifier"]}
+    return {**mixed, "params": params}
+
+
 def save_embedder(
     path: str | Path,
     embedder: Embedder,

@@ -160,6 +160,22 @@ def test_cells_are_resized_for_a_model_of_our_own(screen, trained):
     assert np.abs(resized - usual).max() > 1e-3
 
 
+def test_a_share_of_the_start_is_kept_in_what_is_exported(screen, trained):
+    options = ("--preset", "scratch", "--steps", 2, "--split", "leave_cells_out", *TINY,
+               "--set", "optimizer.learning_rate=0.05", "--set", "model.classifier_scale=1",
+               "--init-weights", trained)  # fmt: skip
+    found = []
+    for name, share in (("none", "0"), ("half", "0.5")):
+        profile("train", screen, "-e", name, *options, "--set", f"start_share={share}")
+        path = screen / "outputs" / name / "model" / "embedders" / "step_000002.safetensors"
+        found.append(load_embedder(path).variables["params"]["stem"]["conv"]["kernel"])
+    start = load_embedder(trained).variables["params"]["stem"]["conv"]["kernel"]
+    assert np.abs(found[0] - start).max() > 1e-4
+    np.testing.assert_allclose(found[1], (found[0] + start) / 2, atol=1e-6)
+    with pytest.raises(UsageError, match=r"start_share: found 0.5, expected 0 to 1, and 0 without"):
+        profile("train", screen, "-e", "wrong", *options[:-2], "--set", "start_share=0.5")
+
+
 def test_a_file_of_another_program_is_a_model_too(screen, tmp_path):
     path = keras_file(tmp_path / "cnn.hdf5", tensors(5))
     store = open_store(screen / "outputs" / "single-cells")

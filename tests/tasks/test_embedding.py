@@ -10,6 +10,7 @@ import pytest
 
 from cellml.ops.crop_augmentation import AugmentationSettings
 from cellml.tasks.embedders import (
+    keep_start,
     load_embedder,
     random_embedder,
     save_embedder,
@@ -113,6 +114,22 @@ def test_training_starts_from_another_embedder_with_other_channels_and_classes(
     assert found["params"]["classifier"]["kernel"].shape == (1280, 2)
     same = starting_variables(SPEC, path, jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, dict(same), dict(stacked))
+
+
+def test_what_is_exported_lies_between_start_and_trained_but_for_the_classifier(stacked) -> None:
+    trained = jax.tree.map(lambda x: np.asarray(x) + 1, dict(stacked))
+    found = keep_start(trained, jax.tree.map(np.asarray, dict(stacked)), 0.75)
+    assert jax.tree.structure(found) == jax.tree.structure(trained)
+    classifier = found["params"]["classifier"]
+    jax.tree.map(np.testing.assert_array_equal, classifier, trained["params"]["classifier"])
+    for part in (found["params"]["stem"], found["batch_stats"]["stem"]):
+        assert jax.tree.leaves(part)
+    stem = np.asarray(stacked["params"]["stem"]["conv"]["kernel"])
+    np.testing.assert_allclose(found["params"]["stem"]["conv"]["kernel"], stem + 0.25, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.tree.leaves(found["batch_stats"])[0], jax.tree.leaves(stacked["batch_stats"])[0] + 0.25,
+        rtol=1e-6,
+    )  # fmt: skip
 
 
 def test_metrics_equal_loops_and_ties_are_no_hits() -> None:
