@@ -176,7 +176,7 @@ def _feature_stages(name: str, options: RunOptions, console: Console) -> list[St
         experiment=name,
         model=None if trained else name,
         weights=options.weights if name == "imagenet" else None,
-        input_px=RANDOM_PX if name == "random" else 224,
+        input_px=RANDOM_PX if name == "random" else None,
         workers=options.workers,
     )
     aggregate = profile_aggregate.AggregateOptions(

@@ -156,6 +156,10 @@ class _Run:
         self.training = described.take(np.flatnonzero((mine == TRAINING) & tested))
         # Without a validation part the last epoch counts, and nothing is evaluated.
         self.validation = described.take(np.flatnonzero(mine == VALIDATION))
+        sides = (mine == TRAINING) | (mine == VALIDATION)
+        self.both = described.take(np.flatnonzero(sides & tested))
+        # What is said of validation compounds, where the model has learned from them since.
+        self.heard: Float[np.ndarray, "v t"] | None = None
         if not len(self.training.rows):
             raise UsageError("no training compound has a readout")
         self.predictor = Predictor(spec, batch_size=config.train.predict_batch_size)
@@ -168,9 +172,10 @@ class _Run:
         """Trains and leaves the best model in the folder."""
         config, rows = self.config, self.training.rows
         if self.spec.is_kernel:
-            train_kernel(
-                config, self.workdir, self.spec, self.training, self.validation, self.labels
-            )
+            self.heard = train_kernel(
+                config, self.workdir, self.spec, self.training, self.validation, self.both,
+                self.labels,
+            )  # fmt: skip
             return None
         counts = step_counts(config.train, n_examples=len(rows))
         optimizer = timed_optimizer(
@@ -299,6 +304,8 @@ def _write_results(
     model = load_activity(workdir / MODEL)
     rows = run.described.rows
     predicted, _ = run.predictor(model, run.described)
+    if run.heard is not None:
+        predicted[np.searchsorted(rows, run.validation.rows)] = run.heard
     columns: dict[str, pa.Array] = {
         "smiles": pa.array([table.smiles[i] for i in rows.tolist()]),
         "row": pa.array(rows),

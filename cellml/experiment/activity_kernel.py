@@ -34,28 +34,31 @@ def train_kernel(
     spec: ActivitySpec,
     training: Described,
     validation: Described,
+    both: Described,
     labels: Float[np.ndarray, "n t"],
-) -> ActivityModel:
+) -> Float32[np.ndarray, "v t"]:
     """Fits a kernel machine and writes it to `workdir/model.safetensors`.
 
     Penalty and sharing are chosen by `train.best` on the validation compounds, and so is how
-    strongly the outputs speak; see `cellml.screening.kernel_ridge`.
+    strongly the outputs speak; see `cellml.screening.kernel_ridge`. Then, with `kernel.refit`, they
+    train as well.
 
     Args:
-      config: Has `kernel`: `penalties`, `shared_penalty`, `sharings`.
+      config: Has `kernel`: `penalties`, `shared_penalty`, `sharings`, `refit`.
       workdir: The run's folder.
       spec: Of the model.
       training: Compounds that train.
       validation: Compounds to choose by; may be none.
+      both: Training and validation compounds with any readout.
       labels: Readouts of all rows of the table.
 
     Returns:
-      The model.
+      Predictions of the validation compounds by the fit that has not seen them.
 
     Raises:
       UsageError: Too many compounds or too few, or `train.best` is unknown.
     """
-    n = len(training.rows)
+    n = len(both.rows)
     if n > COMPOUNDS_MAX:
         raise UsageError(
             f"{n:,} training compounds: a kernel of all pairs is meant for up to "
@@ -65,28 +68,27 @@ def train_kernel(
     standard = labels.astype(np.float32)
     if spec.kind == "regression":
         standard = (standard - scales.target_mean) / scales.target_scale
-    rng = np.random.default_rng(config.seed)
-    if len(validation.rows):
-        fit, scale = _fit(config, spec, training, validation, standard)
-    else:
+    learning, choosing, rng = training, validation, np.random.default_rng(config.seed)
+    if not len(validation.rows):
         if n < SPARE:
             raise UsageError(f"{n} training compounds and none for validation: too few")
         spare = rng.permutation(n) < n // SPARE
         learning, choosing = (training.take(np.flatnonzero(side)) for side in (~spare, spare))
-        fit, scale = _fit(config, spec, learning, choosing, standard)
-        fit = _fit_again(config, spec, training, standard, fit)
-    assert training.fingerprint is not None
+    fit, scale, heard = _fit(config, spec, learning, choosing, standard)
+    if config.kernel.refit or not len(validation.rows):
+        learning, fit = both, _fit_again(config, spec, both, standard, fit)
+    assert learning.fingerprint is not None
     machine = {
-        "compounds": levels_of(training.fingerprint, spec.levels),
+        "compounds": levels_of(learning.fingerprint, spec.levels),
         "weights": np.float32(scale) * fit.weights,
-        "offset": _offset(spec, standard[training.rows]),
+        "offset": _offset(spec, standard[learning.rows]),
     }
     variables = {"params": {"network": machine}, "scales": scales._asdict()}
-    model = ActivityModel(spec, variables)
     chosen = {"penalty": fit.penalty, "sharing": fit.sharing, "scale": scale}
     card = {"chosen": chosen, "score": fit.score, "config": config.to_dict()}
-    save_activity(workdir / MODEL, model, card=card)
-    return model
+    save_activity(workdir / MODEL, ActivityModel(spec, variables), card=card)
+    heard = heard * scales.target_scale + scales.target_mean
+    return heard if len(validation.rows) else heard[:0]
 
 
 def _fit(
@@ -95,8 +97,8 @@ def _fit(
     training: Described,
     validation: Described,
     labels: Float[np.ndarray, "n t"],
-) -> tuple[KernelFit, float]:
-    """The best fit, and what its outputs are to be multiplied by."""
+) -> tuple[KernelFit, float, Float32[np.ndarray, "v t"]]:
+    """The best fit, what its outputs are to be multiplied by, and its predictions."""
     best = config.train.best
     if best not in BEST:
         raise UsageError(f"train.best: found {best!r}, one of {', '.join(BEST)} expected")
@@ -130,12 +132,12 @@ def _fit(
             rate=rate,
             progress=progress,
         )
-    scale = outputs(heard @ fit.weights)[1]
+    found, scale = outputs(heard @ fit.weights)
     print(
         f"kernel of {len(training.rows)} compounds: penalty {fit.penalty:g}, sharing "
         f"{fit.sharing:g}; {len(validation.rows)} validation compounds: {best} {abs(fit.score):.4g}"
     )
-    return fit, scale
+    return fit, scale, found.astype(np.float32)
 
 
 @contextlib.contextmanager
