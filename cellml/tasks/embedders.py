@@ -106,7 +106,7 @@ def keep_start(trained: Variables, start: Variables, share: float) -> Variables:
     """Weights between those of the start and those that were trained; the classifier is trained.
 
     A network that is trained on for a few treatments loses some of what it knew; half-way back it
-    is better than either at what neither was trained for.
+    has most of both.
 
     Args:
       trained: Of a network.
