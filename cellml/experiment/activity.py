@@ -156,8 +156,10 @@ class _Run:
         self.training = described.take(np.flatnonzero((mine == TRAINING) & tested))
         # Without a validation part the last epoch counts, and nothing is evaluated.
         self.validation = described.take(np.flatnonzero(mine == VALIDATION))
-        sides = (mine == TRAINING) | (mine == VALIDATION)
-        self.both = described.take(np.flatnonzero(sides & tested))
+        self.both = described.take(
+            np.flatnonzero((mine == TRAINING) & tested | (mine == VALIDATION))
+        )
+        self.validates = parts[self.both.rows] == VALIDATION
         # What is said of validation compounds, where the model has learned from them since.
         self.heard: Float[np.ndarray, "v t"] | None = None
         if not len(self.training.rows):
@@ -173,9 +175,8 @@ class _Run:
         config, rows = self.config, self.training.rows
         if self.spec.is_kernel:
             self.heard = train_kernel(
-                config, self.workdir, self.spec, self.training, self.validation, self.both,
-                self.labels,
-            )  # fmt: skip
+                config, self.workdir, self.spec, self.both, self.validates, self.labels
+            )
             return None
         counts = step_counts(config.train, n_examples=len(rows))
         optimizer = timed_optimizer(

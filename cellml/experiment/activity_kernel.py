@@ -1,21 +1,18 @@
 """Training without steps: kernel machines on fingerprints, `model.representation` tanimoto."""
 
 import contextlib
-import functools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32, UInt8
 from ml_collections import ConfigDict
 
 from cellml.errors import UsageError
 from cellml.experiment.activity_data import Described
 from cellml.experiment.activity_scores import BEST, summary
-from cellml.ops.kernel_machine import levels_of, tanimoto, unpack
+from cellml.ops.kernel_machine import levels_of
 from cellml.screening.kernel_ridge import KernelFit, fit_kernel
 from cellml.tasks.activity import ActivityModel, ActivitySpec
 from cellml.tasks.activity_models import MODEL, save_activity
@@ -25,17 +22,15 @@ COMPOUNDS_MAX = 20_000
 """Of the training part: the matrix of similarities takes 4 bytes a pair, and is copied."""
 SPARE = 8
 """Where the split leaves nothing for validation, one training compound in so many is."""
-BLOCK = 1024
 
 
 def train_kernel(
     config: ConfigDict,
     workdir: Path,
     spec: ActivitySpec,
-    training: Described,
-    validation: Described,
-    both: Described,
-    labels: Float[np.ndarray, "n t"],
+    compounds: Described,
+    validates: Bool[np.ndarray, " n"],
+    labels: Float[np.ndarray, "r t"],
 ) -> Float32[np.ndarray, "v t"]:
     """Fits a kernel machine and writes it to `workdir/model.safetensors`.
 
@@ -47,9 +42,8 @@ def train_kernel(
       config: Has `kernel`: `penalties`, `shared_penalty`, `sharings`, `refit`.
       workdir: The run's folder.
       spec: Of the model.
-      training: Compounds that train.
-      validation: Compounds to choose by; may be none.
-      both: Training and validation compounds with any readout.
+      compounds: Those that train and those to choose by.
+      validates: Which are the latter; may be none.
       labels: Readouts of all rows of the table.
 
     Returns:
@@ -58,55 +52,87 @@ def train_kernel(
     Raises:
       UsageError: Too many compounds or too few, or `train.best` is unknown.
     """
-    n = len(both.rows)
+    n = len(compounds.rows)
     if n > COMPOUNDS_MAX:
         raise UsageError(
             f"{n:,} training compounds: a kernel of all pairs is meant for up to "
             f"{COMPOUNDS_MAX:,}; take --preset morgan or cellml"
         )
-    scales = scales_of(spec, labels[training.rows], None, scale_features=False)
-    standard = labels.astype(np.float32)
+    mine = labels[compounds.rows].astype(np.float32)
+    tested = np.asarray(np.isfinite(mine).any(axis=1))
+    scales = scales_of(spec, mine[tested & ~validates], None, scale_features=False)
     if spec.kind == "regression":
-        standard = (standard - scales.target_mean) / scales.target_scale
-    learning, choosing, rng = training, validation, np.random.default_rng(config.seed)
-    if not len(validation.rows):
+        mine = (mine - scales.target_mean) / scales.target_scale
+    rng, chooses = np.random.default_rng(config.seed), validates
+    if not validates.any():
         if n < SPARE:
             raise UsageError(f"{n} training compounds and none for validation: too few")
-        spare = rng.permutation(n) < n // SPARE
-        learning, choosing = (training.take(np.flatnonzero(side)) for side in (~spare, spare))
-    fit, scale, heard = _fit(config, spec, learning, choosing, standard)
-    if config.kernel.refit or not len(validation.rows):
-        learning, fit = both, _fit_again(config, spec, both, standard, fit)
-    assert learning.fingerprint is not None
+        chooses = rng.permutation(n) < n // SPARE
+    assert compounds.fingerprint is not None
+    similarity = similarities(compounds.fingerprint, spec.levels, spec.fingerprint.n_kinds)
+    learns = tested & ~chooses
+    fit, scale, heard = _fit(config, spec, similarity, mine, learns, chooses)
+    if config.kernel.refit or not validates.any():
+        learns, fit = tested, _fit_again(config, similarity, mine, tested, fit)
     machine = {
-        "compounds": levels_of(learning.fingerprint, spec.levels),
+        "compounds": levels_of(compounds.fingerprint[learns], spec.levels),
         "weights": np.float32(scale) * fit.weights,
-        "offset": _offset(spec, standard[learning.rows]),
+        "offset": _offset(spec, mine[learns]),
     }
     variables = {"params": {"network": machine}, "scales": scales._asdict()}
     chosen = {"penalty": fit.penalty, "sharing": fit.sharing, "scale": scale}
     card = {"chosen": chosen, "score": fit.score, "config": config.to_dict()}
     save_activity(workdir / MODEL, ActivityModel(spec, variables), card=card)
     heard = heard * scales.target_scale + scales.target_mean
-    return heard if len(validation.rows) else heard[:0]
+    return heard if validates.any() else heard[:0]
+
+
+def similarities(
+    fingerprints: UInt8[np.ndarray, "n f"], n_levels: int, parts: int
+) -> Float32[np.ndarray, "n n"]:
+    """What `tanimoto` gives for all pairs of a set, with products of what occurs in it alone.
+
+    Args:
+      fingerprints: Bits or counts.
+      n_levels: See `levels_of`.
+      parts: Fingerprints side by side, see `tanimoto`.
+
+    Returns:
+      Similarities; twice their memory is needed.
+    """
+    n = len(fingerprints)
+    found = np.zeros((n, n), np.float32)
+    for part in np.split(fingerprints, parts, axis=1):
+        shared, size = np.zeros((n, n), np.float32), np.zeros(n, np.float32)
+        for level in range(n_levels):
+            there = part > level
+            there = there[:, there.any(axis=0)].astype(np.float32)
+            shared += there @ there.T  # half the work, as NumPy knows it to be symmetric
+            size += there.sum(axis=1)
+        total = size[:, None] + size[None, :]
+        total -= shared
+        shared /= np.maximum(total, 1e-6, out=total)
+        found += shared
+    found /= parts
+    return found
 
 
 def _fit(
     config: ConfigDict,
     spec: ActivitySpec,
-    training: Described,
-    validation: Described,
-    labels: Float[np.ndarray, "n t"],
+    similarity: Float32[np.ndarray, "n n"],
+    labels: Float32[np.ndarray, "n t"],
+    learns: Bool[np.ndarray, " n"],
+    chooses: Bool[np.ndarray, " n"],
 ) -> tuple[KernelFit, float, Float32[np.ndarray, "v t"]]:
     """The best fit, what its outputs are to be multiplied by, and its predictions."""
     best = config.train.best
     if best not in BEST:
         raise UsageError(f"train.best: found {best!r}, one of {', '.join(BEST)} expected")
-    truth = labels[validation.rows].astype(np.float32)
-    learned = labels[training.rows]
+    truth, learned = labels[chooses], labels[learns]
+    offset = _offset(spec, learned)
 
     def outputs(weighted: Float[np.ndarray, "v t"]) -> tuple[np.ndarray, float]:
-        offset = _offset(spec, learned)
         scale = _scale(spec, weighted, truth, offset)
         found = offset + np.float32(scale) * weighted
         return (found if spec.kind == "regression" else _sigmoid(found)), scale
@@ -120,22 +146,22 @@ def _fit(
             )
         return found[best] * (1 if BEST[best] == "max" else -1)
 
-    heard = _similarities(spec, validation, training)
+    near = similarity[np.ix_(chooses, learns)]
     with _showing() as progress:
         fit = fit_kernel(
-            _similarities(spec, training, training),
+            similarity[np.ix_(learns, learns)],
             learned,
             penalties=tuple(map(float, config.kernel.penalties)),
             shared_penalty=float(config.kernel.shared_penalty),
             sharings=tuple(map(float, config.kernel.sharings)),
-            validation=heard,
+            validation=near,
             rate=rate,
             progress=progress,
         )
-    found, scale = outputs(heard @ fit.weights)
+    found, scale = outputs(near @ fit.weights)
     print(
-        f"kernel of {len(training.rows)} compounds: penalty {fit.penalty:g}, sharing "
-        f"{fit.sharing:g}; {len(validation.rows)} validation compounds: {best} {abs(fit.score):.4g}"
+        f"kernel of {int(learns.sum())} compounds: penalty {fit.penalty:g}, sharing "
+        f"{fit.sharing:g}; {int(chooses.sum())} validation compounds: {best} {abs(fit.score):.4g}"
     )
     return fit, scale, found.astype(np.float32)
 
@@ -152,36 +178,20 @@ def _showing() -> Iterator[Callable[[int, int], None]]:
 
 def _fit_again(
     config: ConfigDict,
-    spec: ActivitySpec,
-    training: Described,
-    labels: Float[np.ndarray, "n t"],
+    similarity: Float32[np.ndarray, "n n"],
+    labels: Float32[np.ndarray, "n t"],
+    learns: Bool[np.ndarray, " n"],
     fit: KernelFit,
 ) -> KernelFit:
     """What was chosen, on more compounds."""
     again = fit_kernel(
-        _similarities(spec, training, training),
-        labels[training.rows],
+        similarity[np.ix_(learns, learns)],
+        labels[learns],
         penalties=(fit.penalty,),
         shared_penalty=float(config.kernel.shared_penalty),
         sharings=(fit.sharing,),
     )
     return again._replace(score=fit.score)
-
-
-def _similarities(
-    spec: ActivitySpec, compounds: Described, others: Described
-) -> Float32[np.ndarray, "a b"]:
-    """Tanimoto similarity of all pairs, a block of rows at a time."""
-    assert compounds.fingerprint is not None
-    assert others.fingerprint is not None
-    packed = jnp.asarray(levels_of(others.fingerprint, spec.levels))
-    levels = unpack(packed, others.fingerprint.shape[1])
-    run = jax.jit(functools.partial(tanimoto, parts=spec.fingerprint.n_kinds))
-    rows = [
-        np.asarray(run(jnp.asarray(block, jnp.float32), levels))
-        for block in np.array_split(compounds.fingerprint, max(1, -(-len(compounds.rows) // BLOCK)))
-    ]
-    return np.concatenate(rows)
 
 
 def _offset(spec: ActivitySpec, labels: Float[np.ndarray, "n t"]) -> Float32[np.ndarray, " t"]:

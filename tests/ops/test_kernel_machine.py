@@ -8,6 +8,7 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from cellml.data.fingerprints import morgan_fingerprints
+from cellml.experiment.activity_kernel import similarities
 from cellml.ops.kernel_machine import kernel_machine, levels_of, tanimoto, unpack
 
 SMILES = ["CCO", "CCCCCCO", "c1ccccc1C(=O)O", "CC(C)(C)c1ccc(O)cc1", "C", "O=S(=O)(N)c1ccccc1"]
@@ -49,6 +50,7 @@ def test_the_similarity_of_several_fingerprints_is_the_mean_of_theirs() -> None:
     each = [pairs(values[:, i : i + 24], 3) for i in (0, 24, 48)]
     np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-6)
     assert np.abs(found - pairs(values, 3)).max() > 0.003
+    np.testing.assert_allclose(similarities(values, 3, 3), found, atol=1e-6)
 
 
 def test_empty_fingerprints_are_like_nothing() -> None:
