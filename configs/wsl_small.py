@@ -4,7 +4,7 @@ Command:  launch/train.py --config configs/wsl_small.py --workdir runs/wsl_small
             --config.data.store=PROJECT/outputs/single-cells
 Hardware: two CPU cores: 5 minutes.
 Score:    simulated screen of 12,145 cells, plates left out: accuracy .124 over 18 classes (top 5
-          .417), mAP of mechanisms .613 raw, .714 sphered; classical features .542 and .655, see
+          .417), mAP of mechanisms .677 raw, .771 sphered; classical features .542 and .655, see
           benchmarks/RESULTS.md.
 """
 
