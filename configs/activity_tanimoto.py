@@ -1,4 +1,4 @@
-"""Similarity to the training compounds, one weight each: kernel ridge regression on Morgan counts.
+"""Kernel ridge regression: similarity of counts of three fingerprints to the training compounds.
 
 Command:  launch/train.py --config configs/activity_tanimoto.py --workdir runs/tanimoto \
             --config.data.path=ASSAYS.csv

@@ -17,7 +17,7 @@ from rich.console import Console
 from cellml.commands.activity_inputs import FOLD, CompoundFolds, CompoundSource, read_folds
 from cellml.commands.long_work import Report, count, say, showing
 from cellml.data.assay_tables import AssayTable, require_binary
-from cellml.data.fingerprints import morgan_fingerprints
+from cellml.data.fingerprints import structure_fingerprints
 from cellml.data.molecules import Rejected, require_all
 from cellml.data.prediction_tables import write_predictions
 from cellml.data.writers import atomic
@@ -128,7 +128,7 @@ def predict_linear(
       UsageError: A setting is out of range.
     """
     try:
-        prints = morgan_fingerprints(
+        prints = structure_fingerprints(
             table.smiles,
             radius=settings.radius,
             size=settings.size,

@@ -10,7 +10,7 @@ from cellml.commands.activity_baseline import LinearSettings, kept_linear, predi
 from cellml.commands.activity_inputs import CompoundFolds, column_names, named_files
 from cellml.commands.activity_trust import Prediction
 from cellml.data.assay_tables import AssayTable, require_binary, require_classes
-from cellml.data.fingerprints import morgan_fingerprints
+from cellml.data.fingerprints import structure_fingerprints
 from cellml.data.prediction_tables import PredictionRows, align_predictions, read_prediction_rows
 from cellml.errors import UsageError, UserError
 from cellml.screening.linear_values import RIDGE, fit_multinomial, fit_ridge
@@ -127,7 +127,7 @@ def predict_baseline(
             kept_linear(kept, table, folds, settings, only=only, workers=workers, console=console)
         )
     try:
-        prints = morgan_fingerprints(
+        prints = structure_fingerprints(
             table.smiles,
             radius=settings.radius,
             size=settings.size,

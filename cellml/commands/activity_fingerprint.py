@@ -8,7 +8,7 @@ from rich.console import Console
 from cellml.commands.long_work import count, say, showing
 from cellml.data.assay_tables import read_smiles
 from cellml.data.compound_features import write_features
-from cellml.data.fingerprints import morgan_fingerprints, rdkit_descriptors
+from cellml.data.fingerprints import rdkit_descriptors, structure_fingerprints
 from cellml.data.molecules import require_all, write_rejected
 from cellml.errors import UsageError
 
@@ -75,7 +75,7 @@ def run(options: FingerprintOptions, console: Console) -> int:
             names, missing = found.names, found.missing
         else:
             try:
-                found = morgan_fingerprints(
+                found = structure_fingerprints(
                     smiles,
                     radius=options.radius,
                     size=options.size,

@@ -11,7 +11,7 @@ from rich.table import Table
 from cellml.commands.activity_inputs import CompoundFolds
 from cellml.commands.long_work import count, say
 from cellml.data.assay_tables import AssayTable
-from cellml.data.fingerprints import morgan_fingerprints
+from cellml.data.fingerprints import structure_fingerprints
 from cellml.data.scaffolds import flat_structures, inchikey_skeletons, murcko_scaffolds
 from cellml.data.text_tables import line_of
 from cellml.screening.leakage import LeakageReport, leakage_report
@@ -46,7 +46,7 @@ def report_leakage(
     Returns:
       The report as JSON.
     """
-    prints = morgan_fingerprints(table.smiles, workers=workers)
+    prints = structure_fingerprints(table.smiles, workers=workers)
     usable = table.take(prints.rows)
     identities = {
         "skeleton": codes_of(inchikey_skeletons(usable.smiles, workers=workers)),

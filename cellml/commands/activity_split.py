@@ -14,7 +14,7 @@ from cellml.commands.activity_leakage import LEAKAGE, leakage_facts, leakage_tab
 from cellml.commands.long_work import count, say, showing
 from cellml.data.assay_tables import AssayTable
 from cellml.data.compound_features import read_features
-from cellml.data.fingerprints import morgan_fingerprints
+from cellml.data.fingerprints import structure_fingerprints
 from cellml.data.molecules import require_all, write_rejected
 from cellml.data.scaffolds import inchikey_skeletons, murcko_scaffolds
 from cellml.data.split_files import split_of_parts, splits_of_folds, write_splits
@@ -107,7 +107,7 @@ def run(options: SplitOptions, console: Console) -> dict[str, Any]:
             f"{table.path} has a column {FOLD!r} already: rename it, or give --split column"
         )
     with showing("fingerprints", console) as progress:
-        prints = morgan_fingerprints(table.smiles, workers=options.workers, progress=progress)
+        prints = structure_fingerprints(table.smiles, workers=options.workers, progress=progress)
     if options.strict or not len(prints.rows):
         require_all(prints.rejected, str(table.path))
     usable = table.take(prints.rows)

@@ -26,10 +26,10 @@ from cellml.data.writers import write_json
 from cellml.errors import UsageError
 from cellml.experiment.activity_presets import PRESETS
 from cellml.models.mpnn import MPNN_FIELDS
+from cellml.tasks.activity_spec import REPRESENTATIONS
 from cellml.train.loop import TrainingInterrupted
 
 FOLDER = "fold_"
-REPRESENTATIONS = ("graph", "morgan", "both", "features_only", "tanimoto")
 
 
 @dataclass(frozen=True)

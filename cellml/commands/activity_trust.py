@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from cellml.commands.activity_inputs import CompoundFolds
 from cellml.commands.activity_scores import SCORES, score_readouts
 from cellml.data.assay_tables import AssayTable
-from cellml.data.fingerprints import morgan_fingerprints
+from cellml.data.fingerprints import structure_fingerprints
 from cellml.metrics import calibration
 from cellml.metrics.predictor_tests import SIMILARITY_EDGES, similarity_strata
 from cellml.ops.tanimoto import nearest_tanimoto
@@ -141,7 +141,7 @@ def find_nearest(table: AssayTable, folds: CompoundFolds, *, workers: int = 1) -
     Returns:
       The nearest ones.
     """
-    prints = morgan_fingerprints(table.smiles, radius=RADIUS, size=SIZE, workers=workers)
+    prints = structure_fingerprints(table.smiles, radius=RADIUS, size=SIZE, workers=workers)
     place_of = np.full(len(table.smiles), -1)
     place_of[prints.rows] = np.arange(len(prints.rows))
     similarity = np.full(len(table.smiles), np.nan, np.float32)

@@ -17,7 +17,7 @@ def bit_environments(
 
     Args:
       molecule: From `cellml.data.molecule_codes.parse_molecule`.
-      radius: As of `cellml.data.fingerprints.morgan_fingerprints`.
+      radius: As of `cellml.data.fingerprints.structure_fingerprints`.
       size: Likewise.
       chirality: Likewise.
 

@@ -47,38 +47,6 @@ class Descriptors(NamedTuple):
     rejected: list[Rejected]
 
 
-def morgan_fingerprints(
-    smiles: Sequence[str],
-    *,
-    radius: int = 2,
-    size: int = 2048,
-    counts: bool = False,
-    chirality: bool = False,
-    largest_fragment: bool = False,
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> Fingerprints:
-    """Computes Morgan (ECFP-like) fingerprints; all as in `structure_fingerprints`.
-
-    Args:
-      smiles: One text a row.
-      radius: Bonds around each atom; 2 is ECFP4.
-      size: Number of bits or counts, into which the environments are hashed.
-      counts: Count environments, up to `COUNT_MAX`, instead of noting them.
-      chirality: Tell stereoisomers apart.
-      largest_fragment: See `parse_molecule`.
-      workers: Processes.
-      progress: Called with the number of molecules done and of all.
-
-    Returns:
-      Fingerprints and rejected rows.
-    """
-    return structure_fingerprints(
-        smiles, kinds="morgan", radius=radius, size=size, counts=counts, chirality=chirality,
-        largest_fragment=largest_fragment, workers=workers, progress=progress,
-    )  # fmt: skip
-
-
 def structure_fingerprints(
     smiles: Sequence[str],
     *,
@@ -97,7 +65,7 @@ def structure_fingerprints(
       smiles: One text a row.
       kinds: Of `KINDS`, joined by +: circles around atoms, pairs of atoms with the number of bonds
         between them, chains of four atoms.
-      radius: Of `morgan`.
+      radius: Of `morgan`: bonds around each atom; 2 is ECFP4.
       size: Number of bits or counts of each kind, into which what is found is hashed.
       counts: Count, up to `COUNT_MAX`, instead of noting.
       chirality: Of `morgan`: tell stereoisomers apart.

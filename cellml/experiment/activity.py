@@ -156,10 +156,6 @@ class _Run:
         self.training = described.take(np.flatnonzero((mine == TRAINING) & tested))
         # Without a validation part the last epoch counts, and nothing is evaluated.
         self.validation = described.take(np.flatnonzero(mine == VALIDATION))
-        self.both = described.take(
-            np.flatnonzero((mine == TRAINING) & tested | (mine == VALIDATION))
-        )
-        self.validates = parts[self.both.rows] == VALIDATION
         # What is said of validation compounds, where the model has learned from them since.
         self.heard: Float[np.ndarray, "v t"] | None = None
         if not len(self.training.rows):
@@ -174,8 +170,14 @@ class _Run:
         """Trains and leaves the best model in the folder."""
         config, rows = self.config, self.training.rows
         if self.spec.is_kernel:
+            both = np.union1d(rows, self.validation.rows)
             self.heard = train_kernel(
-                config, self.workdir, self.spec, self.both, self.validates, self.labels
+                config,
+                self.workdir,
+                self.spec,
+                self.described.take(np.searchsorted(self.described.rows, both)),
+                np.isin(both, self.validation.rows),
+                self.labels,
             )
             return None
         counts = step_counts(config.train, n_examples=len(rows))

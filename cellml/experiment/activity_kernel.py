@@ -13,6 +13,7 @@ from cellml.errors import UsageError
 from cellml.experiment.activity_data import Described
 from cellml.experiment.activity_scores import BEST, summary
 from cellml.ops.kernel_machine import levels_of
+from cellml.screening.fusion import sigmoid
 from cellml.screening.kernel_ridge import KernelFit, fit_kernel
 from cellml.tasks.activity import ActivityModel, ActivitySpec
 from cellml.tasks.activity_models import MODEL, save_activity
@@ -135,7 +136,7 @@ def _fit(
     def outputs(weighted: Float[np.ndarray, "v t"]) -> tuple[np.ndarray, float]:
         scale = _scale(spec, weighted, truth, offset)
         found = offset + np.float32(scale) * weighted
-        return (found if spec.kind == "regression" else _sigmoid(found)), scale
+        return (found if spec.kind == "regression" else sigmoid(found)), scale
 
     def rate(weighted: Float[np.ndarray, "v t"]) -> float:
         found = summary(spec.kind, truth, outputs(weighted)[0])
@@ -219,14 +220,10 @@ def _scale(
         return float((x * y).sum() / np.square(x).sum())
     factor = 1.0
     for _ in range(50):
-        p = _sigmoid(start + factor * x)
+        p = sigmoid(start + factor * x)
         slope, curve = (x * (y - p)).sum() - factor, (x**2 * p * (1 - p)).sum() + 1.0
         step = np.clip(slope / curve, -1, 1)
         factor += step
         if abs(step) < 1e-6:
             break
     return float(max(factor, 0.0))
-
-
-def _sigmoid(x: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
-    return 0.5 * (1 + np.tanh(x / 2))

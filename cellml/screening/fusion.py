@@ -39,7 +39,7 @@ def fuse(predictions: Predictions, rule: str = "maximum") -> Float[np.ndarray, "
     elif rule in ("mean", "logit_mean"):
         values = predictions if rule == "mean" else logits(predictions)
         joined = np.where(there, values, 0).sum(0) / np.maximum(there.sum(0), 1)
-        joined = joined if rule == "mean" else _sigmoid(joined)
+        joined = joined if rule == "mean" else sigmoid(joined)
     else:
         raise ValueError(f"rule must be one of {list(RULES)}, found {rule!r}")
     return np.where(there.any(0), joined, np.nan)
@@ -88,7 +88,7 @@ class Stacking(NamedTuple):
         there = ~np.isnan(predictions)
         inputs = np.where(there, logits(predictions), 0)
         total = np.tensordot(self.weights, inputs, 1) + np.tensordot(self.absent, ~there, 1)
-        joined = _sigmoid(total + self.intercepts)
+        joined = sigmoid(total + self.intercepts)
         return np.where(there.any(0), joined, np.nan)
 
 
@@ -129,7 +129,7 @@ def fit_stacking(
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         total = inputs @ parameters[: 2 * m] + parameters[2 * m :][assay]
         away = parameters - prior
-        error = _sigmoid(total) - target
+        error = sigmoid(total) - target
         slope = np.concatenate([error @ inputs, np.bincount(assay, weights=error, minlength=t)])
         value = (np.logaddexp(0, total) - target * total).sum() + penalty / 2 * (away @ away)
         return float(value), slope + penalty * away
@@ -189,7 +189,8 @@ def logits(probabilities: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return np.log(inside) - np.log1p(-inside)
 
 
-def _sigmoid(values: np.ndarray) -> np.ndarray:
+def sigmoid(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Probabilities of log odds, without overflow."""
     return 0.5 * (1 + np.tanh(values / 2))
 
 

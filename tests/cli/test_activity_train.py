@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cellml.data.assay_tables import read_assays
-from cellml.data.fingerprints import morgan_fingerprints
+from cellml.data.fingerprints import structure_fingerprints
 from cellml.data.split_files import read_splits
 from cellml.errors import UsageError, UserError
 from cellml.experiment.activity_data import read_features_of
@@ -75,7 +75,7 @@ def test_rows_are_those_of_the_table(run) -> None:
 def test_the_linear_baseline_learns_from_the_training_part_alone(run, table) -> None:
     (split,) = read_splits(run[0] / "run" / "tested.json", len(ROWS))
     labels = read_assays(table, targets=["A", "B"]).labels
-    prints = morgan_fingerprints(ROWS, radius=3, size=4096, chirality=True)
+    prints = structure_fingerprints(ROWS, radius=3, size=4096, chirality=True)
     bits = np.zeros((len(ROWS), 4096), np.uint8)
     bits[prints.rows] = prints.values
     readable = [np.intersect1d(side, prints.rows) for side in (split.train, split.test)]

@@ -9,7 +9,6 @@ from cellml.data.fingerprints import (
     Fingerprints,
     descriptor_names,
     fill_missing,
-    morgan_fingerprints,
     rdkit_descriptors,
     structure_fingerprints,
 )
@@ -28,8 +27,8 @@ def environments(smiles, radius, chirality=False):
 @pytest.mark.parametrize("chirality", [False, True])
 def test_bits_and_counts_are_folded_environments(radius, size, chirality):
     options = {"radius": radius, "size": size, "chirality": chirality}
-    bits = morgan_fingerprints(SMILES, **options)
-    counts = morgan_fingerprints(SMILES, counts=True, **options)
+    bits = structure_fingerprints(SMILES, **options)
+    counts = structure_fingerprints(SMILES, counts=True, **options)
     assert bits.rows.tolist() == counts.rows.tolist() == [0, 2, 3, 5, 6]
     assert bits.rejected == [
         Rejected(1, "C(", "not a SMILES: syntax error"),
@@ -64,26 +63,26 @@ def test_kinds_lie_side_by_side_each_as_rdkit_makes_it():
 
 
 def test_chirality_tells_enantiomers_apart_only_when_asked():
-    plain = morgan_fingerprints(SMILES[2:4]).values
-    chiral = morgan_fingerprints(SMILES[2:4], chirality=True).values
+    plain = structure_fingerprints(SMILES[2:4]).values
+    chiral = structure_fingerprints(SMILES[2:4], chirality=True).values
     assert (plain[0] == plain[1]).all()
     assert (chiral[0] != chiral[1]).any()
 
 
 def test_largest_fragment_and_processes(monkeypatch):
-    salt = morgan_fingerprints(["[Na+].CC(=O)[O-]"], largest_fragment=True).values
-    np.testing.assert_array_equal(salt, morgan_fingerprints(["CC(=O)[O-]"]).values)
+    salt = structure_fingerprints(["[Na+].CC(=O)[O-]"], largest_fragment=True).values
+    np.testing.assert_array_equal(salt, structure_fingerprints(["CC(=O)[O-]"]).values)
     monkeypatch.setattr("cellml.data.molecule_chunks.CHUNK", 3)
     calls = []
-    there = morgan_fingerprints(SMILES, workers=2, progress=lambda *n: calls.append(n))
-    here = morgan_fingerprints(SMILES)
+    there = structure_fingerprints(SMILES, workers=2, progress=lambda *n: calls.append(n))
+    here = structure_fingerprints(SMILES)
     assert calls == [(0, 7), (3, 7), (6, 7), (7, 7)]
     np.testing.assert_array_equal(there.values, here.values)
     assert there.rejected == here.rejected
 
 
 def test_nothing_usable_gives_no_rows():
-    found = morgan_fingerprints(["", "?"], size=16)
+    found = structure_fingerprints(["", "?"], size=16)
     assert isinstance(found, Fingerprints)
     assert found.values.shape == (0, 16)
     assert found.values.dtype == np.uint8
@@ -122,4 +121,4 @@ def test_missing_values_are_filled_from_the_training_rows():
 @pytest.mark.parametrize("options", [{"radius": -1}, {"size": 0}, {"workers": 0}])
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match="expected"):
-        morgan_fingerprints(["C"], **options)
+        structure_fingerprints(["C"], **options)

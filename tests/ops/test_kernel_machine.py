@@ -7,7 +7,7 @@ import pytest
 from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
-from cellml.data.fingerprints import morgan_fingerprints
+from cellml.data.fingerprints import structure_fingerprints
 from cellml.experiment.activity_kernel import similarities
 from cellml.ops.kernel_machine import kernel_machine, levels_of, tanimoto, unpack
 
@@ -22,7 +22,7 @@ def pairs(values: np.ndarray, n_levels: int) -> np.ndarray:
 
 @pytest.mark.parametrize("counts", [False, True])
 def test_similarity_is_rdkits(counts: bool) -> None:
-    values = morgan_fingerprints(SMILES, size=2048, counts=counts).values
+    values = structure_fingerprints(SMILES, size=2048, counts=counts).values
     make = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
     mols = [Chem.MolFromSmiles(text) for text in SMILES]
     theirs = [make.GetCountFingerprint(m) if counts else make.GetFingerprint(m) for m in mols]

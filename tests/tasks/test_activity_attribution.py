@@ -10,7 +10,7 @@ import pytest
 from rdkit import Chem
 
 from cellml.data.fingerprint_atoms import bit_environments, share_among_atoms
-from cellml.data.fingerprints import morgan_fingerprints
+from cellml.data.fingerprints import structure_fingerprints
 from cellml.data.molecule_codes import parse_molecule
 from cellml.experiment.activity_data import Predictor, describe, evaluation_batches
 from cellml.experiment.activity_explanations import explain, largest_attribution
@@ -157,9 +157,9 @@ def test_bits_are_handed_down_to_their_atoms() -> None:
     molecule = parse_molecule(smiles).molecule
     options = {"radius": 2, "size": 128, "chirality": True}
     found = bit_environments(molecule, **options)
-    set_bits = np.flatnonzero(morgan_fingerprints([smiles], **options).values[0])
+    set_bits = np.flatnonzero(structure_fingerprints([smiles], **options).values[0])
     assert sorted(found) == set_bits.tolist()
-    counts = morgan_fingerprints([smiles], counts=True, **options).values[0]
+    counts = structure_fingerprints([smiles], counts=True, **options).values[0]
     assert {bit: len(places) for bit, places in found.items()} == {
         bit: counts[bit] for bit in found
     }
