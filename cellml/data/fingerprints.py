@@ -1,18 +1,19 @@
 """Fingerprints and RDKit's 2D descriptors of molecules given as SMILES."""
 
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Integer, Shaped, UInt8
 
 from cellml.data.molecule_chunks import Progress, over_chunks
 from cellml.data.molecule_codes import parse_molecule
+from cellml.data.molecule_properties import N_PROPERTIES, property_bits
 from cellml.data.molecules import Rejected
 
 COUNT_MAX = 255  # counts are stored in uint8
-KINDS = ("morgan", "atom_pair", "torsion")
+KINDS = ("morgan", "atom_pair", "torsion", "properties")
 
 
 class Fingerprints(NamedTuple):
@@ -64,10 +65,10 @@ def structure_fingerprints(
     Args:
       smiles: One text a row.
       kinds: Of `KINDS`, joined by +: circles around atoms, pairs of atoms with the number of bonds
-        between them, chains of four atoms.
+        between them, chains of four atoms, properties (see `cellml.data.molecule_properties`).
       radius: Of `morgan`: bonds around each atom; 2 is ECFP4.
       size: Number of bits or counts of each kind, into which what is found is hashed.
-      counts: Count, up to `COUNT_MAX`, instead of noting.
+      counts: Count, up to `COUNT_MAX`, instead of noting; properties are bits all the same.
       chirality: Of `morgan`: tell stereoisomers apart.
       largest_fragment: See `parse_molecule`.
       workers: Processes.
@@ -77,12 +78,16 @@ def structure_fingerprints(
       Fingerprints and rejected rows.
 
     Raises:
-      ValueError: A kind is unknown or given twice, `radius` is negative, or `size` or `workers` is
-        below 1.
+      ValueError: A kind is unknown or given twice, `radius` is negative, `workers` is below 1, or
+        `size` below 1 or the number of properties.
     """
-    if radius < 0 or size < 1:
-        raise ValueError(f"radius {radius}, size {size}: at least 0 and 1 expected")
     wanted = kinds_of(kinds)
+    size_min = N_PROPERTIES if "properties" in wanted else 1
+    if radius < 0 or size < size_min:
+        raise ValueError(
+            f"fingerprint {kinds!r}: radius {radius}, size {size}: at least 0 and {size_min} "
+            "expected"
+        )
     work = functools.partial(
         _fingerprints,
         kinds=wanted,
@@ -184,19 +189,22 @@ def _fingerprints(
         "atom_pair": rdkit_module.GetAtomPairGenerator,
         "torsion": rdkit_module.GetTopologicalTorsionGenerator,
     }
-    generators = [make[kind](fpSize=size) for kind in kinds]
+    describe: list[Callable[[Any], np.ndarray]] = []
+    for kind in kinds:
+        if kind == "properties":
+            describe.append(functools.partial(property_bits, size=size))
+            continue
+        generator = make[kind](fpSize=size)
+        describe.append(
+            generator.GetCountFingerprintAsNumPy if counts else generator.GetFingerprintAsNumPy
+        )
     reasons, values = [], []
     for text in smiles:
         molecule, reason = parse_molecule(text, largest_fragment=largest_fragment)
         reasons.append(reason)
         if molecule is None:
             continue
-        parts = [
-            np.minimum(each.GetCountFingerprintAsNumPy(molecule), COUNT_MAX)
-            if counts
-            else each.GetFingerprintAsNumPy(molecule)
-            for each in generators
-        ]
+        parts = [np.minimum(each(molecule), COUNT_MAX) for each in describe]
         values.append(np.concatenate(parts).astype(np.uint8))
     return reasons, np.reshape(values, (len(values), size * len(kinds))).astype(np.uint8)
 

@@ -55,7 +55,7 @@ def chemprop_v2() -> ConfigDict:
                 "size": 2048,
                 "counts": False,
                 "chirality": False,
-                "kinds": "morgan",  # atom_pair and torsion beside it or instead, joined by +
+                "kinds": "morgan",  # or others of `data.fingerprints.KINDS`, joined by +
             },
             "presence": True,
             "largest_fragment": False,
@@ -145,7 +145,7 @@ def tanimoto() -> ConfigDict:
     config = chemprop_v2()
     config.model.representation = "tanimoto"
     config.model.fingerprint.update(
-        size=4096, counts=True, chirality=True, kinds="morgan+atom_pair+torsion"
+        size=4096, counts=True, chirality=True, kinds="morgan+atom_pair+torsion+properties"
     )
     config.kernel = ConfigDict(
         {
@@ -179,7 +179,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     if config.model.representation == "graph":
         config.model.mpnn = ConfigDict({"hidden": 8})
     else:
-        config.model.fingerprint.size = 64
+        config.model.fingerprint.size = 128
     if "kernel" in config:
         return config
     config.model.update(hidden=(8,), members=min(config.model.members, 2))

@@ -193,7 +193,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
             del config.predictors[name]
             continue
         if one.preset == "tanimoto":
-            one.update(changes=("model.fingerprint.size=64", "kernel.sharings=[0,1]"))
+            one.update(changes=("model.fingerprint.size=128", "kernel.sharings=[0,1]"))
             continue
         graph = one.preset != "morgan" and one.get("structures", "") in ("", "graph")
         own = 'model.mpnn={"hidden":8}' if graph else "model.fingerprint.size=64"

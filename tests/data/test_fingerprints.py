@@ -12,6 +12,7 @@ from cellml.data.fingerprints import (
     rdkit_descriptors,
     structure_fingerprints,
 )
+from cellml.data.molecule_properties import N_PROPERTIES, PROPERTIES, STEPS
 from cellml.data.molecules import Rejected
 
 SMILES = ["CCO", "C(", "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "", "[Na+].[Cl-]", "C" * 300]
@@ -58,8 +59,36 @@ def test_kinds_lie_side_by_side_each_as_rdkit_makes_it():
         np.testing.assert_array_equal(found.values[:, 256 * i : 256 * (i + 1)], rows.clip(max=255))
     assert structure_fingerprints(["C("], kinds="torsion+morgan", size=8).values.shape == (0, 16)
     for wrong in ("", "ecfp", "morgan+morgan", "morgan,torsion"):
-        with pytest.raises(ValueError, match="of morgan, atom_pair, torsion, joined by"):
+        with pytest.raises(ValueError, match="of morgan, atom_pair, torsion, properties, joined"):
             structure_fingerprints(["C"], kinds=wrong)
+
+
+def test_properties_set_a_bit_for_every_step_that_they_reach():
+    smiles = ["CCCCCCCC", "OC(=O)CN", "[Fe+2]", "CC(=O)Oc1ccccc1C(=O)O"]
+    size = N_PROPERTIES * STEPS + 5
+    found = structure_fingerprints(smiles, kinds="properties", size=size, counts=True).values
+    assert set(np.unique(found)) == {0, 1}
+    assert not found[:, -5:].any()
+    steps = found[:, :-5].reshape(4, N_PROPERTIES, STEPS).astype(int)
+    assert (np.diff(steps, axis=2) <= 0).all()  # from the first on, without a gap
+    level = steps.sum(axis=2)
+    logp, tpsa = (list(PROPERTIES).index(name) for name in ("CrippenClogP", "tpsa"))
+    for row in (0, 1, 3):
+        molecule = Chem.MolFromSmiles(smiles[row])
+        for place, value in (
+            (logp, rdMolDescriptors.CalcCrippenDescriptors(molecule)[0]),
+            (tpsa, rdMolDescriptors.CalcTPSA(molecule)),
+        ):
+            low, high = list(PROPERTIES.values())[place]
+            expected = np.clip(np.floor((value - low) / (high - low) * STEPS), 0, STEPS)
+            assert level[row, place] == expected
+    assert level[0, logp] > level[3, logp] > level[1, logp]
+    # fewer bits: fewer steps; and beside other kinds
+    few = structure_fingerprints(smiles, kinds="morgan+properties", size=N_PROPERTIES * 2).values
+    two = few[:, N_PROPERTIES * 2 :].reshape(4, N_PROPERTIES, 2).sum(axis=2)
+    assert (two <= level).all()
+    with pytest.raises(ValueError, match=f"size 64: at least 0 and {N_PROPERTIES} expected"):
+        structure_fingerprints(smiles, kinds="properties", size=64)
 
 
 def test_chirality_tells_enantiomers_apart_only_when_asked():
