@@ -90,7 +90,9 @@ def property_bits(molecule: Any, size: int) -> UInt8[np.ndarray, " size"]:
     """
     n_steps = min(STEPS, size // N_PROPERTIES)
     if n_steps < 1:
-        raise ValueError(f"fingerprint of properties: size {size}, at least {N_PROPERTIES} expected")
+        raise ValueError(
+            f"fingerprint of properties: size {size}, at least {N_PROPERTIES} expected"
+        )
     share = np.nan_to_num((_values(molecule) - _LOW) / (_HIGH - _LOW), nan=0, posinf=1, neginf=0)
     level = np.floor(share * n_steps)
     bits = level[:, None] > np.arange(n_steps)[None]

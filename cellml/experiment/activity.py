@@ -92,7 +92,7 @@ def train_activity(
     _write_parts(workdir / "split.csv", table, parts)
     # Nothing of what the split leaves out reaches the model, not even to be predicted.
     described = described.take(np.flatnonzero(parts[described.rows] >= 0))
-    run = _Run(config, workdir, spec, described, table.labels, parts, watch)
+    run = _Run(config, workdir, spec, described, table, parts, watch)
     state = run.train()
     _write_results(workdir, run, table, parts)
     return state
@@ -143,13 +143,13 @@ class _Run:
         workdir: Path,
         spec: ActivitySpec,
         described: Described,
-        labels: Float[np.ndarray, "n t"],
+        table: AssayTable,
         parts: Int[np.ndarray, " n"],
         watch: Watch | None,
     ) -> None:
         self.config, self.workdir, self.spec, self.described = config, workdir, spec, described
         self.watch = watch
-        self.labels = labels.astype(np.float32)
+        self.smiles, self.labels = table.smiles, table.labels.astype(np.float32)
         mine = parts[described.rows]
         tested = np.isfinite(self.labels[described.rows]).any(axis=1)
         # A compound without any readout teaches nothing and would only dilute the batches.
@@ -171,14 +171,15 @@ class _Run:
         config, rows = self.config, self.training.rows
         if self.spec.is_kernel:
             both = np.union1d(rows, self.validation.rows)
-            self.heard = train_kernel(
+            left_out = train_kernel(
                 config,
                 self.workdir,
                 self.spec,
                 self.described.take(np.searchsorted(self.described.rows, both)),
-                np.isin(both, self.validation.rows),
-                self.labels,
+                [self.smiles[row] for row in both.tolist()],
+                self.labels[both],
             )
+            self.heard = left_out[np.isin(both, self.validation.rows)]
             return None
         counts = step_counts(config.train, n_examples=len(rows))
         optimizer = timed_optimizer(

@@ -2,27 +2,29 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Float, Float32, Integer, UInt8
 from ml_collections import ConfigDict
 
+from cellml.data.scaffolds import murcko_scaffolds
 from cellml.errors import UsageError
 from cellml.experiment.activity_data import Described
 from cellml.experiment.activity_scores import BEST, summary
 from cellml.ops.kernel_machine import levels_of
 from cellml.screening.fusion import sigmoid
 from cellml.screening.kernel_ridge import KernelFit, fit_kernel
+from cellml.screening.splits import codes_of
 from cellml.tasks.activity import ActivityModel, ActivitySpec
 from cellml.tasks.activity_models import MODEL, save_activity
 from cellml.tasks.activity_training import scales_of
 
 COMPOUNDS_MAX = 20_000
 """Of the training part: the matrix of similarities takes 4 bytes a pair, and is copied."""
-SPARE = 8
-"""Where the split leaves nothing for validation, one training compound in so many is."""
+LEAVES_OUT = ("scaffold", "compound")
 
 
 def train_kernel(
@@ -30,62 +32,69 @@ def train_kernel(
     workdir: Path,
     spec: ActivitySpec,
     compounds: Described,
-    validates: Bool[np.ndarray, " n"],
-    labels: Float[np.ndarray, "r t"],
-) -> Float32[np.ndarray, "v t"]:
+    smiles: Sequence[str],
+    labels: Float[np.ndarray, "m t"],
+) -> Float32[np.ndarray, "m t"]:
     """Fits a kernel machine and writes it to `workdir/model.safetensors`.
 
-    Penalty and sharing are chosen by `train.best` on the validation compounds, and so is how
-    strongly the outputs speak; see `cellml.screening.kernel_ridge`. Then, with `kernel.refit`, they
-    train as well.
+    Penalty and sharing are chosen by `train.best`, by what is said of each compound without those
+    of its scaffold, and so is how strongly the outputs speak: no compounds need to be set aside.
+    See `cellml.screening.kernel_ridge`.
 
     Args:
-      config: Has `kernel`: `penalties`, `shared_penalty`, `sharings`, `refit`.
+      config: Has `kernel`: `penalties`, `shared_penalty`, `sharings`, `leave_out`.
       workdir: The run's folder.
       spec: Of the model.
-      compounds: Those that train and those to choose by.
-      validates: Which are the latter; may be none.
-      labels: Readouts of all rows of the table.
+      compounds: Those that train.
+      smiles: Of these.
+      labels: Readouts of these.
 
     Returns:
-      Predictions of the validation compounds by the fit that has not seen them.
+      Predictions of the compounds, each without those of its scaffold.
 
     Raises:
-      UsageError: Too many compounds or too few, or `train.best` is unknown.
+      UsageError: Too many compounds, none with a readout, or an option is unknown.
     """
-    n = len(compounds.rows)
+    n, leave_out = len(compounds.rows), config.kernel.leave_out
     if n > COMPOUNDS_MAX:
         raise UsageError(
             f"{n:,} training compounds: a kernel of all pairs is meant for up to "
             f"{COMPOUNDS_MAX:,}; take --preset morgan or cellml"
         )
-    mine = labels[compounds.rows].astype(np.float32)
-    tested = np.asarray(np.isfinite(mine).any(axis=1))
-    scales = scales_of(spec, mine[tested & ~validates], None, scale_features=False)
+    if leave_out not in LEAVES_OUT:
+        raise UsageError(
+            f"kernel.leave_out: found {leave_out!r}, one of {', '.join(LEAVES_OUT)} expected"
+        )
+    if config.train.best not in BEST:
+        raise UsageError(
+            f"train.best: found {config.train.best!r}, one of {', '.join(BEST)} expected"
+        )
+    learns = np.asarray(np.isfinite(labels).any(axis=1))
+    scales = scales_of(spec, labels[learns], None, scale_features=False)
+    standard = labels
     if spec.kind == "regression":
-        mine = (mine - scales.target_mean) / scales.target_scale
-    rng, chooses = np.random.default_rng(config.seed), validates
-    if not validates.any():
-        if n < SPARE:
-            raise UsageError(f"{n} training compounds and none for validation: too few")
-        chooses = rng.permutation(n) < n // SPARE
+        standard = (labels - scales.target_mean) / scales.target_scale
+    groups = np.arange(n)
+    if leave_out == "scaffold":
+        groups = codes_of(murcko_scaffolds(smiles, workers=config.data.workers))
     assert compounds.fingerprint is not None
     similarity = similarities(compounds.fingerprint, spec.levels, spec.fingerprint.n_kinds)
-    learns = tested & ~chooses
-    fit, scale, heard = _fit(config, spec, similarity, mine, learns, chooses)
-    if config.kernel.refit or not validates.any():
-        learns, fit = tested, _fit_again(config, similarity, mine, tested, fit)
+    fit, said = _fit(config, spec, similarity[np.ix_(learns, learns)], standard[learns],
+                     groups[learns])  # fmt: skip
+    weights = np.float32(said.scale) * fit.weights
     machine = {
         "compounds": levels_of(compounds.fingerprint[learns], spec.levels),
-        "weights": np.float32(scale) * fit.weights,
-        "offset": _offset(spec, mine[learns]),
+        "weights": weights,
+        "offset": said.offset,
     }
     variables = {"params": {"network": machine}, "scales": scales._asdict()}
-    chosen = {"penalty": fit.penalty, "sharing": fit.sharing, "scale": scale}
+    chosen = {"penalty": fit.penalty, "sharing": fit.sharing, "scale": said.scale}
     card = {"chosen": chosen, "score": fit.score, "config": config.to_dict()}
     save_activity(workdir / MODEL, ActivityModel(spec, variables), card=card)
-    heard = heard * scales.target_scale + scales.target_mean
-    return heard if validates.any() else heard[:0]
+    outputs = said.offset + similarity[:, learns] @ weights
+    outputs[learns] = said.offset + np.float32(said.scale) * fit.left_out
+    found = outputs if spec.kind == "regression" else sigmoid(outputs)
+    return (found * scales.target_scale + scales.target_mean).astype(np.float32)
 
 
 def similarities(
@@ -118,53 +127,49 @@ def similarities(
     return found
 
 
+class _Said(NamedTuple):
+    """How weighed similarities become outputs: each assay's own at no similarity, and a factor."""
+
+    offset: Float32[np.ndarray, " t"]
+    scale: float
+
+
 def _fit(
     config: ConfigDict,
     spec: ActivitySpec,
     similarity: Float32[np.ndarray, "n n"],
     labels: Float32[np.ndarray, "n t"],
-    learns: Bool[np.ndarray, " n"],
-    chooses: Bool[np.ndarray, " n"],
-) -> tuple[KernelFit, float, Float32[np.ndarray, "v t"]]:
-    """The best fit, what its outputs are to be multiplied by, and its predictions."""
-    best = config.train.best
-    if best not in BEST:
-        raise UsageError(f"train.best: found {best!r}, one of {', '.join(BEST)} expected")
-    truth, learned = labels[chooses], labels[learns]
-    offset = _offset(spec, learned)
+    groups: Integer[np.ndarray, " n"],
+) -> tuple[KernelFit, _Said]:
+    """The best fit, and what becomes of it."""
+    best, offset = config.train.best, _offset(spec, labels)
 
-    def outputs(weighted: Float[np.ndarray, "v t"]) -> tuple[np.ndarray, float]:
-        scale = _scale(spec, weighted, truth, offset)
-        found = offset + np.float32(scale) * weighted
-        return (found if spec.kind == "regression" else sigmoid(found)), scale
-
-    def rate(weighted: Float[np.ndarray, "v t"]) -> float:
-        found = summary(spec.kind, truth, outputs(weighted)[0])
-        if best not in found:
+    def rate(left_out: Float[np.ndarray, "n t"]) -> float:
+        found = offset + np.float32(_scale(spec, left_out, labels, offset)) * left_out
+        scores = summary(spec.kind, labels, found if spec.kind == "regression" else sigmoid(found))
+        if best not in scores:
             raise UsageError(
                 f"train.best: {best!r} is no score of kind {spec.kind!r}; known: "
-                f"{', '.join(sorted(found))}"
+                f"{', '.join(sorted(scores))}"
             )
-        return found[best] * (1 if BEST[best] == "max" else -1)
+        return scores[best] * (1 if BEST[best] == "max" else -1)
 
-    near = similarity[np.ix_(chooses, learns)]
     with _showing() as progress:
         fit = fit_kernel(
-            similarity[np.ix_(learns, learns)],
-            learned,
+            similarity,
+            labels,
+            groups,
             penalties=tuple(map(float, config.kernel.penalties)),
             shared_penalty=float(config.kernel.shared_penalty),
             sharings=tuple(map(float, config.kernel.sharings)),
-            validation=near,
             rate=rate,
             progress=progress,
         )
-    found, scale = outputs(near @ fit.weights)
     print(
-        f"kernel of {int(learns.sum())} compounds: penalty {fit.penalty:g}, sharing "
-        f"{fit.sharing:g}; {int(chooses.sum())} validation compounds: {best} {abs(fit.score):.4g}"
+        f"kernel of {len(labels)} compounds: penalty {fit.penalty:g}, sharing {fit.sharing:g}; "
+        f"each {config.kernel.leave_out} left out in turn: {best} {abs(fit.score):.4g}"
     )
-    return fit, scale, found.astype(np.float32)
+    return fit, _Said(offset, _scale(spec, fit.left_out, labels, offset))
 
 
 @contextlib.contextmanager
@@ -175,24 +180,6 @@ def _showing() -> Iterator[Callable[[int, int], None]]:
     with Progress(transient=True, disable=not sys.stdout.isatty()) as bar:
         task = bar.add_task("regressions", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _fit_again(
-    config: ConfigDict,
-    similarity: Float32[np.ndarray, "n n"],
-    labels: Float32[np.ndarray, "n t"],
-    learns: Bool[np.ndarray, " n"],
-    fit: KernelFit,
-) -> KernelFit:
-    """What was chosen, on more compounds."""
-    again = fit_kernel(
-        similarity[np.ix_(learns, learns)],
-        labels[learns],
-        penalties=(fit.penalty,),
-        shared_penalty=float(config.kernel.shared_penalty),
-        sharings=(fit.sharing,),
-    )
-    return again._replace(score=fit.score)
 
 
 def _offset(spec: ActivitySpec, labels: Float[np.ndarray, "n t"]) -> Float32[np.ndarray, " t"]:
@@ -206,8 +193,8 @@ def _offset(spec: ActivitySpec, labels: Float[np.ndarray, "n t"]) -> Float32[np.
 
 def _scale(
     spec: ActivitySpec,
-    outputs: Float[np.ndarray, "v t"],
-    truth: Float[np.ndarray, "v t"],
+    outputs: Float[np.ndarray, "n t"],
+    truth: Float[np.ndarray, "n t"],
     offset: Float[np.ndarray, " t"],
 ) -> float:
     """One factor for all outputs that fits the readouts best: least squares, or log loss."""

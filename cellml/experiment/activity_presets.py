@@ -152,8 +152,8 @@ def tanimoto() -> ConfigDict:
             # One is enough: 20 gives the same, and choosing costs more than it wins.
             "penalties": (10.0,),
             "shared_penalty": 10.0,
-            "sharings": (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
-            "refit": True,  # whether validation compounds train, once they have chosen
+            "sharings": (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+            "leave_out": "scaffold",  # or compound: what is left out in turn to choose by
         }
     )
     del config.optimizer, config.loss, config.data.scale_features

@@ -2,16 +2,22 @@
 
 Most assays of a screen have few hits, too few to learn from alone. What they have in common - some
 compounds are active almost everywhere - is learned from all readouts together, and added.
+
+How much of it is chosen by what each regression says of compounds when they and all of their group
+(their scaffold, say) are left out. That takes no fit without them. With A the similarities of the
+training compounds plus penalties, A w = y, and B = A^-1, the outputs for a group G without it are
+    y_G - (B_GG)^-1 w_G,
+so that all training compounds choose, instead of the few that could be set aside.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Integer
 
-Rate = Callable[[Float[np.ndarray, "v t"]], float]
-"""Scores outputs of the validation compounds; more is better."""
+Rate = Callable[[Float[np.ndarray, "n t"]], float]
+"""Scores outputs for compounds that were left out; more is better."""
 
 FLOOR = 0.01
 """Added to the variance of an assay's readouts, so that rare hits do not become enormous."""
@@ -22,14 +28,15 @@ class KernelFit(NamedTuple):
 
     Attributes:
       weights: Of each training compound for each assay; outputs are similarities times these.
-      mean: Of each assay's readouts.
+      left_out: Outputs for the training compounds, each without its group. Where it has no readout
+        the assay's own regression knows the others of the group.
       penalty: Of the assays' own regressions.
       sharing: Weight of the shared one.
-      score: Of the validation compounds, NaN without any.
+      score: Of `left_out`, NaN without a choice.
     """
 
     weights: Float32[np.ndarray, "n t"]
-    mean: Float32[np.ndarray, " t"]
+    left_out: Float32[np.ndarray, "n t"]
     penalty: float
     sharing: float
     score: float
@@ -38,76 +45,86 @@ class KernelFit(NamedTuple):
 def fit_kernel(
     similarity: Float32[np.ndarray, "n n"],
     labels: Float[np.ndarray, "n t"],
+    groups: Integer[np.ndarray, " n"],
     *,
     penalties: Sequence[float],
     shared_penalty: float,
     sharings: Sequence[float],
-    validation: Float32[np.ndarray, "v n"] | None = None,
     rate: Rate | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> KernelFit:
-    """Fits every assay for every penalty, and takes what is best on validation compounds.
+    """Fits every assay for every penalty, and takes what is best for compounds left out.
 
     An assay's readouts are centred and divided by their deviation. The shared regression has a
     compound's mean over its assays as target, and trusts it as far as it has many.
 
     Args:
       similarity: Of the training compounds, positive semi-definite.
-      labels: Readouts; NaN is not tested.
+      labels: Readouts; NaN is not tested. Each compound has at least one.
+      groups: Compounds of one group are left out together.
       penalties: To choose from, > 0.
       shared_penalty: Of the shared regression, for a compound with one readout.
       sharings: Weights of the shared regression to choose from.
-      validation: Similarity of validation to training compounds.
-      rate: Scores the outputs for them; needed where there is more than one to choose from.
+      rate: Scores outputs as `KernelFit.left_out`; needed where there is more than one to choose.
       progress: Called with the number of regressions done and of all.
 
     Returns:
       The best fit. An assay without readouts has the shared regression alone.
 
     Raises:
-      ValueError: Nothing to choose from, or nothing to choose by.
+      ValueError: Nothing to choose from, nothing to choose by, or a compound without a readout.
+
+    Source: Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, eq. 5.12, for
+      groups.
     """
     if not penalties or not sharings or min(*penalties, shared_penalty) <= 0:
         raise ValueError(
             f"penalties {list(penalties)} and {shared_penalty:g}, sharings {list(sharings)}: "
             "one or more expected, penalties above 0"
         )
-    if len(penalties) * len(sharings) > 1 and (validation is None or rate is None):
-        raise ValueError("several penalties or sharings need validation compounds to choose by")
-    mean, targets = _targets(labels)
+    if len(penalties) * len(sharings) > 1 and rate is None:
+        raise ValueError("several penalties or sharings need a rate to choose by")
+    targets = _targets(labels)
+    mean, count = _shared(targets)
+    if not count.all():
+        raise ValueError(f"compound {int(np.argmin(count))} has no readout")
     n_assays = labels.shape[1]
     total = n_assays * len(penalties) + 1
-    shared = _solve(similarity, *_shared(targets), shared_penalty)
+    shared, shared_out = _solve(similarity, mean, shared_penalty / count, groups)
     if progress is not None:
         progress(1, total)
     best: KernelFit | None = None
     for number, penalty in enumerate(penalties):
-        own = np.zeros(labels.shape, np.float32)
+        own, known_out = (np.zeros(labels.shape, np.float32) for _ in range(2))
         for assay in range(n_assays):
             rows = np.flatnonzero(np.isfinite(targets[:, assay]))
             if rows.size:
-                part = similarity[np.ix_(rows, rows)]
-                own[rows, assay] = _solve(part, targets[rows, assay], np.ones(rows.size), penalty)
+                own[rows, assay], known_out[rows, assay] = _solve(
+                    similarity[np.ix_(rows, rows)],
+                    targets[rows, assay],
+                    np.full(rows.size, penalty),
+                    groups[rows],
+                )
             if progress is not None:
                 progress(2 + number * n_assays + assay, total)
-        for sharing in sharings:
-            weights = own + np.float32(sharing) * shared[:, None]
-            score = float("nan")
-            if validation is not None and rate is not None:
-                score = rate(validation @ weights)
+        own_out = np.where(np.isfinite(targets), known_out, similarity @ own)
+        for sharing in map(np.float32, sharings):
+            left_out = own_out + sharing * shared_out[:, None]
+            score = float("nan") if rate is None else rate(left_out)
             if best is None or np.nan_to_num(score, nan=-np.inf) > best.score:
-                best = KernelFit(weights, mean, penalty, sharing, score)
+                weights = own + sharing * shared[:, None]
+                best = KernelFit(weights, left_out, penalty, float(sharing), score)
     assert best is not None
     return best
 
 
-def _targets(labels: Float[np.ndarray, "n t"]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of every assay, and its readouts centred and scaled; NaN where missing."""
+def _targets(labels: Float[np.ndarray, "n t"]) -> Float32[np.ndarray, "n t"]:
+    """Every assay's readouts centred and scaled; NaN where missing."""
     known = np.isfinite(labels)
     count = np.maximum(known.sum(0), 1)
     mean = np.where(known, labels, 0).sum(0) / count
     variance = np.where(known, (labels - mean) ** 2, 0).sum(0) / count
-    return mean.astype(np.float32), ((labels - mean) / np.sqrt(variance + FLOOR)).astype(np.float32)
+    return ((labels - mean) / np.sqrt(variance + FLOOR)).astype(np.float32)
 
 
 def _shared(targets: Float[np.ndarray, "n t"]) -> tuple[np.ndarray, np.ndarray]:
@@ -120,14 +137,24 @@ def _shared(targets: Float[np.ndarray, "n t"]) -> tuple[np.ndarray, np.ndarray]:
 
 def _solve(
     similarity: Float32[np.ndarray, "n n"],
-    target: Float[np.ndarray, " n"],
-    count: np.ndarray,
-    penalty: float,
-) -> Float32[np.ndarray, " n"]:
-    """Weights of a ridge regression; those of compounds without a readout are as good as 0."""
-    from scipy.linalg import cho_factor, cho_solve  # slow to import
+    target: Float32[np.ndarray, " n"],
+    penalty: Float[np.ndarray, " n"],
+    groups: Integer[np.ndarray, " n"],
+) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, " n"]]:
+    """Weights of a ridge regression, and its outputs for each group without that group."""
+    from scipy.linalg import cho_factor, cho_solve, lapack  # slow to import
 
     matrix = similarity.copy()
-    matrix[np.diag_indices_from(matrix)] += (penalty / np.maximum(count, 1e-6)).astype(np.float32)
-    factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-    return cho_solve(factor, target.astype(np.float32), check_finite=False).astype(np.float32)
+    matrix[np.diag_indices_from(matrix)] += penalty.astype(np.float32)
+    factor, _ = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+    weights = cho_solve((factor, True), target, check_finite=False)
+    inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)  # the lower triangle
+    left_out = target - weights / np.diagonal(inverse)
+    order = np.argsort(groups, kind="stable")
+    firsts = np.flatnonzero(np.diff(groups[order], prepend=groups.min() - 1))
+    for rows in np.split(order, firsts[1:]):
+        if rows.size > 1:  # in ascending order, so that the lower triangle stays one
+            block = np.tril(inverse[np.ix_(rows, rows)]).astype(np.float64)
+            block += np.tril(block, -1).T
+            left_out[rows] = target[rows] - np.linalg.solve(block, weights[rows])
+    return weights.astype(np.float32), left_out.astype(np.float32)
