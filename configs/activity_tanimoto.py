@@ -1,4 +1,4 @@
-"""Kernel ridge regression: similarity of counts of three fingerprints to the training compounds.
+"""Kernel ridge regression: similarity to the training compounds, substructures and properties.
 
 Command:  launch/train.py --config configs/activity_tanimoto.py --workdir runs/tanimoto \
             --config.data.path=ASSAYS.csv
