@@ -16,7 +16,7 @@ from cellml.errors import UserError
 from cellml.metrics.neighbours import nearest_neighbours
 from cellml.metrics.relations import shared_labels
 from cellml.profiling.aggregate import group_codes
-from cellml.profiling.strength import treatment_strength
+from cellml.profiling.strength import pairs_in_order, treatment_strength
 from cellml.report.embeddings import (
     UMAP_AT_LEAST,
     embed_pca,
@@ -169,6 +169,7 @@ def result_numbers(result: ExperimentResult) -> dict[str, Any]:
             {
                 "profiles": ranking.space,
                 "spearman_with_truth": ranking.rank_correlation,
+                "pairs_in_order_within_mechanisms": list(ranking.in_order or ()) or None,
                 "treatments": {
                     treatment: {"mean_z": number(mean), "sum_z": number(total)}
                     for treatment, mean, total in zip(
@@ -324,16 +325,20 @@ def _strength(
     listed = tuple(str(names[code]) for code in found.treatment)
     labels = table.column(_label_column(options))
     label = dict(zip(treatments[~controls], labels[~controls], strict=True))
-    known, correlation = None, None
+    mechanisms = tuple(str(label[name]) for name in listed)
+    known, correlation, in_order = None, None, None
     if truth is not None:
         known = np.array([truth.get(name, np.nan) for name in listed])
         both = ~np.isnan(known) & ~np.isnan(found.mean)
         if both.sum() > 2 and np.ptp(known[both]) > 0 and np.ptp(found.mean[both]) > 0:
             correlation = float(stats.spearmanr(known[both], found.mean[both]).statistic)
+        groups = np.where(np.array(mechanisms) == "", -1, group_codes(np.array(mechanisms))[1])
+        in_order = pairs_in_order(found.mean, known, groups)
         if np.isnan(known).all():
-            known = None
-    mechanisms = tuple(str(label[name]) for name in listed)
-    return StrengthRanking(space, listed, found.mean, found.total, mechanisms, known, correlation)
+            known, in_order = None, None
+    return StrengthRanking(
+        space, listed, found.mean, found.total, mechanisms, known, correlation, in_order
+    )
 
 
 def _label_column(options: EvaluateOptions) -> str:

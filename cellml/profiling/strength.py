@@ -86,3 +86,24 @@ def strongest(values: Float[np.ndarray, " t"], n: int) -> Int[np.ndarray, " s"]:
     """Indices of the n largest values, descending; NaN never, ties by index."""
     order = np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable")
     return order[: min(n, int((~np.isnan(values)).sum()))]
+
+
+def pairs_in_order(
+    values: Float[np.ndarray, " t"],
+    truth: Float[np.ndarray, " t"],
+    groups: Integer[np.ndarray, " t"],
+) -> tuple[int, int]:
+    """Counts pairs of one group and different truth, and those of them that the values order alike.
+
+    Args:
+      values: Found strengths; NaN makes no pair.
+      truth: True strengths, comparable within a group; NaN makes no pair.
+      groups: Such as mechanisms; -1 makes no pair.
+
+    Returns:
+      Pairs in the right order (equal values are not), and all pairs.
+    """
+    usable = np.isfinite(values) & np.isfinite(truth) & (groups >= 0)
+    values, truth, groups = values[usable], truth[usable], groups[usable]
+    pair = (truth[:, None] > truth[None, :]) & (groups[:, None] == groups[None, :])
+    return int((pair & (values[:, None] > values[None, :])).sum()), int(pair.sum())

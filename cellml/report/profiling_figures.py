@@ -295,12 +295,21 @@ def _draw_ranks(
 
 def _draw_truth(axis: "Axes", ranking: StrengthRanking, colours: np.ndarray) -> None:
     assert ranking.truth is not None
+    mechanisms = np.array(ranking.mechanisms)
+    for name in np.unique(mechanisms[mechanisms != ""]):
+        mine = np.flatnonzero((mechanisms == name) & np.isfinite(ranking.truth + ranking.mean))
+        mine = mine[np.argsort(ranking.truth[mine], kind="stable")]
+        if mine.size:
+            line = {"color": colours[mine[0]], "lw": 1.0, "alpha": 0.6}
+            axis.plot(ranking.truth[mine], ranking.mean[mine], **line)
     axis.scatter(ranking.truth, ranking.mean, c=colours, s=26, lw=0, alpha=0.9)
     axis.axhline(0, color=theme.INK, lw=0.8)
     axis.set_xlabel("true strength")
     axis.set_ylabel("mean z-score of the wells")
-    found = ranking.rank_correlation
-    axis.set_title(f"against the truth: Spearman {_number(found)}")
+    text = "against the truth"
+    if ranking.in_order is not None and ranking.in_order[1]:
+        text += ": {} of {} pairs in order".format(*ranking.in_order)
+    axis.set_title(text)
 
 
 def _colour_legend(axis: "Axes", colours: Mapping[str, str]) -> None:

@@ -61,6 +61,8 @@ class StrengthRanking(NamedTuple):
       mechanisms: Mechanism of each; "" is none.
       truth: True strength of each, NaN where unknown; None if there is no truth at all.
       rank_correlation: Spearman's, of mean and truth; None without truth.
+      in_order: Pairs of treatments of one mechanism and different true strength that the mean ranks
+        as the truth does, and all such pairs; None without truth.
     """
 
     space: str
@@ -70,6 +72,7 @@ class StrengthRanking(NamedTuple):
     mechanisms: tuple[str, ...]
     truth: Float[np.ndarray, " t"] | None = None
     rank_correlation: float | None = None
+    in_order: tuple[int, int] | None = None
 
 
 class TrainingCurve(NamedTuple):

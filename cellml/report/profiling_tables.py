@@ -119,6 +119,7 @@ def strengths(results: Sequence[ExperimentResult]) -> list[Table]:
             [
                 result.name,
                 ranking.space,
+                "-" if ranking.in_order is None else "{} of {}".format(*ranking.in_order),
                 number(ranking.rank_correlation),
                 str(int((~np.isnan(_truth(ranking.truth))).sum())),
             ]
@@ -126,11 +127,17 @@ def strengths(results: Sequence[ExperimentResult]) -> list[Table]:
         ]
         found.append(
             Table(
-                ["features", "profiles", "Spearman's correlation with the truth", "treatments"],
+                [
+                    "features",
+                    "profiles",
+                    "pairs in order within mechanisms",
+                    "Spearman's correlation with the truth",
+                    "treatments",
+                ],
                 rows,
-                "Of the mean z-score with the true strength. True strengths are relative to the "
-                "strongest treatment of the same mechanism, so that mechanisms of different effect "
-                "keep the correlation below 1.",
+                "Mean z-score against true strength. True strengths are relative to the strongest "
+                "treatment of the same mechanism: pairs of one mechanism are to be in order, while "
+                "mechanisms of different effect keep the correlation below 1.",
             )
         )
     ranked = [(r.name, r.strengths[0]) for r in results if r.strengths]

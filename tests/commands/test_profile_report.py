@@ -116,6 +116,8 @@ def test_strengths_follow_the_truth(report):
         mean = [ranking["treatments"][f"t{k}"]["mean_z"] for k in range(8)]
         expected = stats.spearmanr(truth, mean).statistic
         assert ranking["spearman_with_truth"] == pytest.approx(expected)
+        right, n_pairs = ranking["pairs_in_order_within_mechanisms"]
+        assert 0 < right <= n_pairs
     # 24 controls are more than 6 features: the sphered ones are shown
     first = report["experiments"]["wsl"]["strengths"][0]
     assert first["profiles"] == "sphered with lambda 0.01"

@@ -3,7 +3,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from cellml.profiling.quality import plate_quality, quality_report
-from cellml.profiling.strength import strongest, treatment_strength
+from cellml.profiling.strength import pairs_in_order, strongest, treatment_strength
 
 
 def screen(seed=0):
@@ -129,3 +129,13 @@ def test_quality_of_too_little():
         quality_report(wells(), false_alarms=0.0)
     few = quality_report(np.arange(8.0).reshape(4, 2) ** 2)
     assert few.components.shape[1] <= 2
+
+
+def test_pairs_of_a_group_are_counted_where_values_and_truth_differ():
+    nan = np.nan
+    values = np.array([3.0, 2.0, 2.5, 9.0, 9.0, 1.0, nan, 4.0, 5.0])
+    truth = np.array([1.0, 0.5, 0.2, 1.0, 0.3, 1.0, 2.0, nan, 0.1])
+    groups = np.array([0, 0, 0, 1, 1, 2, 0, 0, -1])
+    # group 0: (3, 2) and (3, 2.5) in order, (2, 2.5) not; group 1: equal values are not
+    assert pairs_in_order(values, truth, groups) == (2, 4)
+    assert pairs_in_order(values[:0], truth[:0], groups[:0]) == (0, 0)
