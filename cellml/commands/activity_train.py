@@ -207,7 +207,8 @@ def base_config(options: TrainOptions) -> ConfigDict:
     """
     config = PRESETS[options.preset]()
     data, model = config.data, config.model
-    config.seed = options.seed
+    if "seed" in config:  # a kernel machine draws nothing at random
+        config.seed = options.seed
     data.path = str(options.source.path)
     data.smiles_column = options.source.smiles_column or ""
     data.targets, data.ignore = tuple(options.source.targets), tuple(options.source.ignore)

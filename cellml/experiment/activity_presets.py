@@ -156,7 +156,7 @@ def tanimoto() -> ConfigDict:
             "leave_out": "scaffold",  # or compound: what is left out in turn to choose by
         }
     )
-    del config.optimizer, config.loss, config.data.scale_features
+    del config.optimizer, config.loss, config.data.scale_features, config.seed
     config.train = ConfigDict({"predict_batch_size": 1024, "best": "mean_auroc"})
     return config
 
