@@ -182,29 +182,24 @@ def _fingerprints(
 ) -> _Chunk:
     from rdkit.Chem import rdFingerprintGenerator as rdkit_module
 
-    make = {
-        "morgan": functools.partial(
-            rdkit_module.GetMorganGenerator, radius=radius, includeChirality=chirality
+    def of(generator: Any) -> Callable[[Any], np.ndarray]:
+        return generator.GetCountFingerprintAsNumPy if counts else generator.GetFingerprintAsNumPy
+
+    make: dict[str, Callable[[Any], np.ndarray]] = {
+        "morgan": of(
+            rdkit_module.GetMorganGenerator(radius=radius, includeChirality=chirality, fpSize=size)
         ),
-        "atom_pair": rdkit_module.GetAtomPairGenerator,
-        "torsion": rdkit_module.GetTopologicalTorsionGenerator,
+        "atom_pair": of(rdkit_module.GetAtomPairGenerator(fpSize=size)),
+        "torsion": of(rdkit_module.GetTopologicalTorsionGenerator(fpSize=size)),
+        "properties": functools.partial(property_bits, size=size),
     }
-    describe: list[Callable[[Any], np.ndarray]] = []
-    for kind in kinds:
-        if kind == "properties":
-            describe.append(functools.partial(property_bits, size=size))
-            continue
-        generator = make[kind](fpSize=size)
-        describe.append(
-            generator.GetCountFingerprintAsNumPy if counts else generator.GetFingerprintAsNumPy
-        )
     reasons, values = [], []
     for text in smiles:
         molecule, reason = parse_molecule(text, largest_fragment=largest_fragment)
         reasons.append(reason)
         if molecule is None:
             continue
-        parts = [np.minimum(each(molecule), COUNT_MAX) for each in describe]
+        parts = [np.minimum(make[kind](molecule), COUNT_MAX) for kind in kinds]
         values.append(np.concatenate(parts).astype(np.uint8))
     return reasons, np.reshape(values, (len(values), size * len(kinds))).astype(np.uint8)
 

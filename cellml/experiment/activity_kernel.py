@@ -91,7 +91,8 @@ def train_kernel(
     chosen = {"penalty": fit.penalty, "sharing": fit.sharing, "scale": said.scale}
     card = {"chosen": chosen, "score": fit.score, "config": config.to_dict()}
     save_activity(workdir / MODEL, ActivityModel(spec, variables), card=card)
-    outputs = said.offset + similarity[:, learns] @ weights
+    outputs = np.empty(labels.shape, np.float32)
+    outputs[~learns] = said.offset + similarity[np.ix_(~learns, learns)] @ weights
     outputs[learns] = said.offset + np.float32(said.scale) * fit.left_out
     found = outputs if spec.kind == "regression" else sigmoid(outputs)
     return (found * scales.target_scale + scales.target_mean).astype(np.float32)

@@ -90,7 +90,7 @@ def fit_kernel(
         raise ValueError(f"compound {int(np.argmin(count))} has no readout")
     n_assays = labels.shape[1]
     total = n_assays * len(penalties) + 1
-    shared, shared_out = _solve(similarity, mean, shared_penalty / count, groups)
+    shared, shared_out = _solve(similarity.copy(), mean, shared_penalty / count, groups)
     if progress is not None:
         progress(1, total)
     best: KernelFit | None = None
@@ -141,18 +141,19 @@ def _solve(
     penalty: Float[np.ndarray, " n"],
     groups: Integer[np.ndarray, " n"],
 ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, " n"]]:
-    """Weights of a ridge regression, and its outputs for each group without that group."""
+    """Weights of a ridge regression, and its outputs for each group without that group.
+
+    Overwrites the similarities.
+    """
     from scipy.linalg import cho_factor, cho_solve, lapack  # slow to import
 
-    matrix = similarity.copy()
-    matrix[np.diag_indices_from(matrix)] += penalty.astype(np.float32)
-    factor, _ = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+    similarity[np.diag_indices_from(similarity)] += penalty.astype(np.float32)
+    factor, _ = cho_factor(similarity, lower=True, overwrite_a=True, check_finite=False)
     weights = cho_solve((factor, True), target, check_finite=False)
     inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)  # the lower triangle
     left_out = target - weights / np.diagonal(inverse)
     order = np.argsort(groups, kind="stable")
-    firsts = np.flatnonzero(np.diff(groups[order], prepend=groups.min() - 1))
-    for rows in np.split(order, firsts[1:]):
+    for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
         if rows.size > 1:  # in ascending order, so that the lower triangle stays one
             block = np.tril(inverse[np.ix_(rows, rows)]).astype(np.float64)
             block += np.tril(block, -1).T
