@@ -3,7 +3,6 @@
 A network is worth its trouble where it is better than this.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from rich.console import Console
 from cellml.commands.activity_inputs import FOLD, CompoundFolds, CompoundSource, read_folds
 from cellml.commands.long_work import Report, count, say, showing
 from cellml.data.assay_tables import AssayTable, require_binary
+from cellml.data.digests import digest
 from cellml.data.fingerprints import structure_fingerprints
 from cellml.data.molecules import Rejected, require_all
 from cellml.data.prediction_tables import write_predictions
@@ -186,17 +186,16 @@ def kept_linear(
     Returns:
       Probabilities, NaN for compounds that are not held out.
     """
-    digest = hashlib.sha256()
     facts = {**asdict(settings), "only": sorted(only), "tested": folds.tested}
-    for piece in (
-        json.dumps(facts, sort_keys=True).encode(),
-        "\n".join(table.smiles).encode(),
-        table.labels.tobytes(),
-        folds.fold.tobytes(),
-        *(folds.trains(fold).tobytes() for fold in sorted(only)),
-    ):
-        digest.update(hashlib.sha256(piece).digest())
-    key = digest.hexdigest()
+    key = digest(
+        [
+            json.dumps(facts, sort_keys=True),
+            "\n".join(table.smiles),
+            table.labels.tobytes(),
+            folds.fold.tobytes(),
+            *(folds.trains(fold).tobytes() for fold in sorted(only)),
+        ]
+    )
     if path.is_file():
         try:
             with np.load(path, allow_pickle=False) as kept:

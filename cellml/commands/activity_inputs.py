@@ -138,15 +138,29 @@ def read_folds(
       UsageError: Both are given.
       UserError: The column or file is not there, or a compound is tested twice.
     """
-    from cellml.screening.splits import column_folds  # slow to import
-
     if column and splits_file:
         raise UsageError("a column of folds and a file of splits exclude each other")
     if splits_file:
         return _from_file(splits_file, len(table.smiles))
     if not column:
         return None
-    texts = [text.strip() for text in table.column(column)]
+    return folds_of_texts(table.column(column), table.path, column)
+
+
+def folds_of_texts(texts: Sequence[str], path: Path, column: str) -> CompoundFolds:
+    """Folds by their names, or parts; arguments and errors as of `read_folds`.
+
+    Args:
+      texts: Of each compound; may be empty.
+      path: Of the table, for messages.
+      column: Likewise.
+
+    Returns:
+      The folds.
+    """
+    from cellml.screening.splits import column_folds  # slow to import
+
+    texts = [text.strip() for text in texts]
     fold = np.full(len(texts), -1, np.int64)
     lowered = {text.lower() for text in texts} - {""}
     if lowered and lowered <= set(PART_NAMES):
@@ -154,11 +168,11 @@ def read_folds(
         return CompoundFolds(fold, PARTS, (2,))
     inside = [i for i, text in enumerate(texts) if text]
     if not inside:
-        raise UserError(f"{table.path}, column {column!r}: no compound has a fold")
+        raise UserError(f"{path}, column {column!r}: no compound has a fold")
     fold[inside], names = column_folds([texts[i] for i in inside])
     if len(names) > max(2, len(inside) // 2):
         raise UserError(
-            f"{table.path}, line {line_of(inside[0])}, column {column!r}: found "
+            f"{path}, line {line_of(inside[0])}, column {column!r}: found "
             f"{len(names)} different values as {names[0]!r}, folds expected"
         )
     return CompoundFolds(fold, names, tuple(range(len(names))))

@@ -15,13 +15,13 @@ from cellml.commands.long_work import count, say, showing
 from cellml.data.assay_tables import AssayTable
 from cellml.data.compound_features import read_features
 from cellml.data.fingerprints import structure_fingerprints
-from cellml.data.molecules import require_all, write_rejected
+from cellml.data.molecules import Rejected, require_all, write_rejected
 from cellml.data.scaffolds import inchikey_skeletons, murcko_scaffolds
 from cellml.data.split_files import split_of_parts, splits_of_folds, write_splits
 from cellml.data.text_tables import line_of, write_csv
 from cellml.data.writers import write_json
 from cellml.errors import UsageError, UserError
-from cellml.screening.leakage import leakage_report
+from cellml.screening.leakage import LeakageReport, leakage_report
 from cellml.screening.splits import (
     balanced_parts,
     clustered_folds,
@@ -87,6 +87,32 @@ class SplitFound:
     is_parts: bool
 
 
+@dataclass(frozen=True)
+class SplitMade:
+    """A split of a table that is not yet written.
+
+    Attributes:
+      table: The table.
+      side: Fold or part of each of its rows, -1 for none.
+      names: Of the folds or parts.
+      is_parts: Whether these are training, validation and test.
+      rejected: Rows that cannot be read; they are on no side.
+      report: What leaks.
+    """
+
+    table: AssayTable
+    side: Int[np.ndarray, " n"]
+    names: tuple[str, ...]
+    is_parts: bool
+    rejected: list[Rejected]
+    report: LeakageReport
+
+    @property
+    def texts(self) -> list[str]:
+        """Name of each row's fold or part, empty for none."""
+        return np.array([*self.names, ""], dtype=object)[self.side].tolist()
+
+
 def run(options: SplitOptions, console: Console) -> dict[str, Any]:
     """Writes split.csv, splits.json, leakage.json and rejected.csv.
 
@@ -100,6 +126,11 @@ def run(options: SplitOptions, console: Console) -> dict[str, Any]:
     Raises:
       UserError: The table, the features or an option cannot be used.
     """
+    return write(options, make(options, console), console)
+
+
+def make(options: SplitOptions, console: Console) -> SplitMade:
+    """Splits a table, and writes nothing; arguments and errors as of `run`."""
     _check(options)
     table = options.source.read(besides=[options.column] if options.column else [])
     if options.split != "column" and FOLD in (*table.others.column_names, *table.names):
@@ -127,18 +158,26 @@ def run(options: SplitOptions, console: Console) -> dict[str, Any]:
         labels=usable.labels[:, binary],
         fingerprints=prints.values if options.similarity else None,
     )
-    facts = {"split": _settings(options), **leakage_facts(report, found.names)}
     side = np.full(len(table.smiles), -1)  # a row for each of the table, rejected ones in no fold
     side[prints.rows] = found.side
-    _write_table(options, table, side, found.names)
-    splits = [split_of_parts(side)] if found.is_parts else splits_of_folds(side)
+    return SplitMade(table, side, found.names, found.is_parts, prints.rejected, report)
+
+
+def write(options: SplitOptions, made: SplitMade, console: Console) -> dict[str, Any]:
+    """Writes what `make` gave; arguments and result as of `run`."""
+    facts = {"split": _settings(options), **leakage_facts(made.report, made.names)}
+    _write_table(options, made)
+    splits = [split_of_parts(made.side)] if made.is_parts else splits_of_folds(made.side)
     write_splits(options.out / SPLITS, splits)
-    write_rejected(options.out / REJECTED, prints.rejected)
+    write_rejected(options.out / REJECTED, made.rejected)
     write_json(options.out / LEAKAGE, facts)
-    console.print(leakage_table(report, found.names), soft_wrap=True)
-    if prints.rejected:
-        say(console, f"{count(len(prints.rejected), 'row')} in no fold: {options.out / REJECTED}")
-    say(console, f"wrote {options.out / TABLE} and {options.out / SPLITS}: rows of {table.path}")
+    console.print(leakage_table(made.report, made.names), soft_wrap=True)
+    if made.rejected:
+        say(console, f"{count(len(made.rejected), 'row')} in no fold: {options.out / REJECTED}")
+    say(
+        console,
+        f"wrote {options.out / TABLE} and {options.out / SPLITS}: rows of {made.table.path}",
+    )
     return facts
 
 
@@ -243,15 +282,13 @@ def _by_profiles(profiles: np.ndarray, k: int, seed: int) -> np.ndarray:
     return side
 
 
-def _write_table(
-    options: SplitOptions, table: AssayTable, side: np.ndarray, folds: tuple[str, ...]
-) -> None:
-    names = np.array([*folds, ""], dtype=object)  # -1 is the last one
+def _write_table(options: SplitOptions, made: SplitMade) -> None:
+    table = made.table
     column = options.column if options.split == "column" and options.column else FOLD
     columns = {options.source.smiles_name: pa.array(list(table.smiles), pa.string())}
     for name in table.others.column_names:
         columns[name] = table.others[name]
-    columns[column] = pa.array(names[side].tolist(), pa.string())
+    columns[column] = pa.array(made.texts, pa.string())
     for name, values in zip(table.names, table.labels.T, strict=True):
         columns[name] = pa.array(texts_of(values), pa.string())
     write_csv(options.out / TABLE, pa.table(columns))

@@ -254,7 +254,9 @@ def _train(options: StudyOptions, data: CompoundSource, name: str, quiet: Consol
         workers=options.workers,
     )
     # Scored together with the others, later.
-    for folder, config in activity_train.make_plan(train, quiet).configs.items():
+    plan = activity_train.make_plan(train, quiet)
+    activity_train.write_plan(plan, quiet)
+    for folder, config in plan.configs.items():
         train_fold(config, train.out / folder)
 
 

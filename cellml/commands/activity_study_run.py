@@ -201,7 +201,9 @@ def _train(study: Study, predictor: StudyPredictor, place: Place, console: Conso
     """Every fold of a predictor that is not finished; gives the folders of all."""
     options = train_options(study, predictor, place)
     quiet = Console(quiet=True)
-    configs = activity_train.make_plan(options, quiet).configs
+    plan = activity_train.make_plan(options, quiet)
+    activity_train.write_plan(plan, quiet)
+    configs = plan.configs
     search = place.folder / "search" / predictor.name
     if predictor.trials and any(not (search / name / activity_tune.BEST).is_file()
                                 for name in configs):  # fmt: skip

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -15,21 +17,35 @@ from cellml.commands.activity_inputs import (
     FOLD,
     CompoundFolds,
     CompoundSource,
+    column_names,
     folds_of_splits,
+    folds_of_texts,
     read_folds,
 )
 from cellml.commands.activity_leakage import LEAKAGE, note_leakage, report_leakage
 from cellml.commands.config_changes import change_config
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say
-from cellml.data.split_files import write_splits
+from cellml.data.assay_tables import AssayTable
+from cellml.data.split_files import CompoundSplit, write_splits
 from cellml.data.writers import write_json
 from cellml.errors import UsageError
+from cellml.experiment.activity_inputs import (
+    check_digests,
+    check_settings,
+    digests_of,
+    is_begun,
+    read_inputs,
+)
 from cellml.experiment.activity_presets import PRESETS
+from cellml.experiment.activity_split import given_parts, parts_of_split
 from cellml.models.mpnn import MPNN_FIELDS
 from cellml.tasks.activity_spec import REPRESENTATIONS
 from cellml.train.loop import TrainingInterrupted
 
 FOLDER = "fold_"
+SPLITS = ("scaffold", "scaffold_balanced", "random", "kmeans")
+FOLD_SPLITS, FOLDS = ("scaffold", "kmeans"), 5
+"""Kinds that make no parts but folds; how many."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +56,9 @@ class TrainOptions:
       source: Compounds and assays.
       out: Folder; fold k is trained in `out/fold_<name>`, a single split in `out/model`.
       preset: A key of `PRESETS`.
-      split: A kind of `cellml activity split`.
-      folds: Number of folds that are held out in turn; None for one split in three parts.
+      split: One of `SPLITS`.
+      folds: Number of folds that are held out in turn; None for one split in three parts, where
+        `split` makes these.
       split_column: Folds by a column instead.
       splits_file: Folds or parts as Chemprop's JSON instead.
       holdout: Names of the folds to hold out; all in turn, if empty.
@@ -92,10 +109,20 @@ class Plan:
     Attributes:
       configs: One a held-out fold, by the name of its folder.
       folds: What each holds out; None where one split was made by the training itself.
+      splits: What each config's file of a split holds, by the name of the folder.
+      made: The folds, where this command makes them.
     """
 
     configs: dict[str, ConfigDict]
     folds: CompoundFolds | None
+    splits: dict[str, CompoundSplit]
+    made: tuple[activity_split.SplitOptions, activity_split.SplitMade] | None = None
+
+    def given(self, name: str, table: AssayTable, *, workers: int = 1) -> Int[np.ndarray, " n"]:
+        """Parts of the compounds in the training of a folder, as of `given_parts`."""
+        if name in self.splits:
+            return parts_of_split(self.splits[name], len(table.smiles))
+        return given_parts(self.configs[name].data.split, table, workers=workers)
 
 
 def run(options: TrainOptions, console: Console) -> int:
@@ -114,6 +141,8 @@ def run(options: TrainOptions, console: Console) -> int:
     """
     check_options(options)
     plan = make_plan(options, console)
+    check_plan(options, plan)
+    write_plan(plan, console)
     if plan.folds is not None:
         held_out = [k for k, n in enumerate(plan.folds.names) if FOLDER + n in plan.configs]
         _tell_leakage(options, plan.folds, console, only=held_out)
@@ -136,11 +165,11 @@ def run(options: TrainOptions, console: Console) -> int:
 
 
 def make_plan(options: TrainOptions, console: Console) -> Plan:
-    """Decides what is trained on what; writes the splits.
+    """Decides what is trained on what; writes nothing.
 
     Args:
       options: See `TrainOptions`.
-      console: Where the command for splits prints.
+      console: Where folds that are made say what they leave out.
 
     Returns:
       The plan.
@@ -150,53 +179,100 @@ def make_plan(options: TrainOptions, console: Console) -> Plan:
       UsageError: Options do not fit each other or the table.
     """
     column, file = options.split_column, options.splits_file
-    if column is None and file is None and options.folds is not None:
-        split = activity_split.SplitOptions(
-            options.source,
-            options.out / "split",
-            split=options.split or "scaffold",
-            folds=options.folds,
-            seed=options.seed,
-            similarity=False,
-            strict=options.strict,
-            workers=options.workers,
-        )
-        activity_split.run(split, console)
-        made = CompoundSource(split.out / activity_split.TABLE, targets=options.source.targets)
-        folds = read_folds(made.read(besides=[FOLD]), column=FOLD)
-        assert folds is not None
-        return Plan(_configs(options, folds, None), folds)
-    if column is None and file is None:
+    if column or file:
+        table = options.source.read(besides=[column] if column else [])
+        folds = read_folds(table, column=column, splits_file=file)
+        if folds is None:
+            raise UsageError("no folds found")
+        return _plan_of(options, folds)
+    if options.folds is None and options.split not in FOLD_SPLITS:
         config = base_config(options)
         if options.split is not None:
             config.data.split.scheme = options.split
-        return Plan({"model": config}, None)
-    table = options.source.read(besides=[column] if column else [])
-    folds = read_folds(table, column=column, splits_file=file)
-    if folds is None:
-        raise UsageError("no folds found")
-    return Plan(_configs(options, folds, column), folds)
+        return Plan({"model": config}, None, {})
+    if options.folds is None:
+        say(console, f"note: --split {options.split} makes folds, {FOLDS} without --folds")
+    split = _split_options(options)
+    made = activity_split.make(split, console)
+    path = split.out / activity_split.TABLE
+    return _plan_of(options, folds_of_texts(made.texts, path, FOLD), (split, made))
 
 
-def _configs(
-    options: TrainOptions, folds: CompoundFolds, column: str | None
-) -> dict[str, ConfigDict]:
+def check_plan(options: TrainOptions, plan: Plan) -> None:
+    """Refuses what is there already and was trained with other settings or on other data.
+
+    Args:
+      options: See `TrainOptions`.
+      plan: From `make_plan`.
+
+    Raises:
+      UsageError, CheckpointMismatchError: A model or checkpoint is of something else.
+    """
+    for name, config in plan.configs.items():
+        check_settings(config, options.out / name)
+    begun = [name for name in plan.configs if is_begun(options.out / name)]
+    if not begun:
+        return
+    inputs = read_inputs(plan.configs[begun[0]])
+    for name in begun:
+        given = plan.given(name, inputs.table, workers=options.workers)
+        check_digests(options.out / name, digests_of(inputs, given), options.source.path)
+
+
+def write_plan(plan: Plan, console: Console) -> None:
+    """Writes the splits that the trainings of a plan read."""
+    if plan.made is not None:
+        activity_split.write(*plan.made, console)
+    for name, split in plan.splits.items():
+        write_splits(Path(plan.configs[name].data.split.file), [split])
+
+
+def _split_options(options: TrainOptions) -> activity_split.SplitOptions:
+    if FOLD in column_names(options.source.path):
+        raise UsageError(
+            f"{options.source.path}: has a column {FOLD!r} already: rename it, or give "
+            f"--split-column {FOLD} instead of --split and --folds"
+        )
+    by_profile = options.split == "kmeans"
+    if by_profile and len(options.features) != 1:
+        raise UsageError(
+            f"--split kmeans: {len(options.features)} files of --features found, one expected, "
+            "whose profiles are clustered; `cellml activity split` makes a column of folds by any"
+        )
+    return activity_split.SplitOptions(
+        options.source,
+        options.out / "split",
+        split=options.split or "scaffold",
+        folds=options.folds or FOLDS,
+        features=Path(options.features[0]) if by_profile else None,
+        seed=options.seed,
+        similarity=False,
+        strict=options.strict,
+        workers=options.workers,
+    )
+
+
+def _plan_of(
+    options: TrainOptions,
+    folds: CompoundFolds,
+    made: tuple[activity_split.SplitOptions, activity_split.SplitMade] | None = None,
+) -> Plan:
     """One config a held-out fold; validation without a part of its own is taken by scaffolds."""
-    names = [folds.names[k] for k in folds.tested]
+    names, column = [folds.names[k] for k in folds.tested], options.split_column
     if unknown := [name for name in options.holdout if name not in names]:
         raise UsageError(f"--holdout-fold {unknown[0]}: found {', '.join(names)}")
-    configs = {}
+    configs, splits = {}, {}
     for k, name in zip(folds.tested, names, strict=True):
         if options.holdout and name not in options.holdout:
             continue
         config = base_config(options)
         path = options.out / "splits" / f"{name}.json"
-        write_splits(path, [folds.split_of(k)])
         config.data.split.update(scheme="file", file=str(path))
         if column:
             config.data.ignore = (*config.data.ignore, column)
         configs[FOLDER + name] = config
-    return configs
+        splits[FOLDER + name] = folds.split_of(k)
+    return Plan(configs, folds, splits, made)
 
 
 def base_config(options: TrainOptions) -> ConfigDict:
@@ -246,6 +322,13 @@ def check_options(options: TrainOptions) -> None:
             f"--representation: unknown {options.representation!r}; known: "
             f"{', '.join(REPRESENTATIONS)}"
         )
+    if options.split is not None and options.split not in SPLITS:
+        raise UsageError(
+            f"--split: unknown {options.split!r}; known: {', '.join(SPLITS)}; folds that are there "
+            "already: --split-column or --splits-file"
+        )
+    if options.folds is not None and options.split == "scaffold_balanced":
+        raise UsageError("--split scaffold_balanced makes parts: --folds go with --split scaffold")
     given = [
         name
         for name, value in (

@@ -5,17 +5,25 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from cellml.commands.activity_train import TrainOptions, check_options, make_plan
+from cellml.commands.activity_train import (
+    Plan,
+    TrainOptions,
+    check_options,
+    make_plan,
+    write_plan,
+)
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say
-from cellml.data.split_files import split_of_parts, write_splits
+from cellml.data.split_files import CompoundSplit, split_of_parts, write_splits
 from cellml.data.text_tables import write_csv
 from cellml.data.writers import write_json
 from cellml.errors import UsageError
+from cellml.experiment.activity_inputs import Inputs, digests_of, read_inputs
 from cellml.experiment.activity_search import Search, TrialResult
 from cellml.experiment.activity_space import settings_of, space_of
 from cellml.experiment.activity_split import inner_parts
@@ -68,11 +76,13 @@ def run(options: TuneOptions, console: Console) -> int:
     if options.train.preset == "tanimoto":
         raise UsageError("--preset tanimoto chooses its own settings: `cellml activity train` does")
     plan = make_plan(options.train, console)
+    searches = _open_all(options, plan)
+    write_plan(plan, console)
     seconds = None if options.timeout_min is None else 60 * options.timeout_min / len(plan.configs)
-    for number, (name, config) in enumerate(plan.configs.items(), 1):
+    for number, (name, begun) in enumerate(searches.items(), 1):
         say(console, f"[{number}/{len(plan.configs)}] {name}")
         try:
-            _search(options, name, config, seconds, console)
+            _search(options, name, begun, seconds, console)
         except TrainingInterrupted as stop:
             say(console, f"{stop}; the trial will be repeated, the finished ones stay")
             return EXIT_INTERRUPTED
@@ -81,23 +91,45 @@ def run(options: TuneOptions, console: Console) -> int:
     return 0
 
 
-def _search(
-    options: TuneOptions, name: str, config: ConfigDict, seconds: float | None, console: Console
-) -> None:
-    train = options.train
-    table = train.source.read(besides=[train.split_column] if train.split_column else [])
+class _Begun(NamedTuple):
+    """A search whose folder is open, and the split that rates its trials."""
+
+    search: Search
+    sides: CompoundSplit
+
+
+def _open_all(options: TuneOptions, plan: Plan) -> dict[str, _Begun]:
+    """Opens the folders of all searches; one of other settings or data is refused."""
+    try:
+        inputs = read_inputs(next(iter(plan.configs.values())))
+        return {name: _open(options, plan, name, inputs) for name in plan.configs}
+    except ValueError as error:
+        raise UsageError(f"cellml activity tune: {error}") from error
+
+
+def _open(options: TuneOptions, plan: Plan, name: str, inputs: Inputs) -> _Begun:
+    train, config = options.train, plan.configs[name]
+    table, split = inputs.table, config.data.split
+    outer = plan.given(name, table, workers=train.workers)
     parts = inner_parts(
-        config.data.split, table, scheme=options.inner, seed=train.seed, workers=train.workers
+        split, table, outer, scheme=options.inner, seed=train.seed, workers=train.workers
     )
     folder = train.out / name
-    sides = split_of_parts(parts)
-    write_splits(folder / INNER, [sides])
     inner = ConfigDict(config.to_dict())
     inner.data.split.update(scheme="file", file=str(folder / INNER), number=0)
     inner.data.targets = table.names
     inner.model.members = train.ensemble or 1
     space = space_of(inner, options.ranges)
-    search = Search(inner, folder, space=space, seed=train.seed)
+    search = Search(inner, folder, space=space, seed=train.seed, data=digests_of(inputs, parts))
+    return _Begun(search, split_of_parts(parts))
+
+
+def _search(
+    options: TuneOptions, name: str, begun: _Begun, seconds: float | None, console: Console
+) -> None:
+    search, sides = begun
+    folder, inner = search.folder, search.config
+    write_splits(folder / INNER, [sides])
     for result in search.results:
         say(console, _line(search, result, None))
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from cellml.data.assay_simulation import simulate_screen, write_screen
-from cellml.data.assay_tables import AssayTable, read_assays, require_binary, require_classes
+from cellml.data.assay_tables import AssayTable, require_binary, require_classes
 from cellml.data.molecules import require_all, write_rejected
 from cellml.data.text_tables import write_csv
 from cellml.data.writers import write_json
@@ -21,12 +21,19 @@ from cellml.experiment.activity_data import (
     Described,
     Predictor,
     describe,
-    read_modalities,
     training_batches,
+)
+from cellml.experiment.activity_inputs import (
+    MAY_DIFFER,
+    check_digests,
+    check_settings,
+    digests_of,
+    note_digests,
+    read_inputs,
 )
 from cellml.experiment.activity_kernel import train_kernel
 from cellml.experiment.activity_scores import BEST, assay_scores, summary
-from cellml.experiment.activity_split import make_parts
+from cellml.experiment.activity_split import given_parts, make_parts
 from cellml.experiment.steps import step_counts
 from cellml.screening.splits import TEST, TRAINING, VALIDATION
 from cellml.tasks.activity import ActivityModel, ActivitySpec, Fingerprint, Modality
@@ -52,9 +59,10 @@ def train_activity(
 ) -> TrainState | None:
     """Trains a model of compound activity.
 
-    Below `workdir`: model.safetensors (of the best epoch by `train.best`), rejected.csv,
-    split.csv (the part of every row), predictions.csv (of every usable compound in some part),
-    scores.json (of validation and test), and what `fit` writes.
+    Below `workdir`: model.safetensors (of the best epoch by `train.best`), trained_on.json (see
+    `cellml.experiment.activity_inputs`), rejected.csv, split.csv (the part of every row),
+    predictions.csv (of every usable compound in some part), scores.json (of validation and test),
+    and what `fit` writes.
 
     Args:
       config: See `cellml.experiment.activity_presets`.
@@ -65,18 +73,18 @@ def train_activity(
       The last state; None of a kernel machine, which takes no steps.
 
     Raises:
-      UsageError: The split or the options do not fit the data.
+      UsageError: The split or the options do not fit the data, or the folder holds a run of other
+        settings or data; then nothing is written.
       UserError: The table cannot be read, or holds rejected molecules and `data.strict` is set.
     """
     data = config.data
+    check_settings(config, workdir)
     path, features = _files(config, workdir)
-    table = read_assays(
-        path,
-        smiles_column=data.smiles_column or None,
-        targets=list(data.targets) or None,
-        ignore=_not_assays(data),
-    )
-    modalities, values = read_modalities(features, table.smiles)
+    inputs = read_inputs(config, path=path, features=features)
+    table, modalities, values = inputs
+    given = given_parts(data.split, table, workers=data.workers)
+    digests = digests_of(inputs, given)
+    check_digests(workdir, digests, path)
     if config.model.kind == "multiclass":
         config.model.n_classes = require_classes(table, config.model.n_classes)
     spec = activity_spec(config, table.names, modalities)
@@ -86,8 +94,9 @@ def train_activity(
     described = describe(spec, table.smiles, values, cache=cache, workers=data.workers)
     if data.strict or not len(described.rows):
         require_all(described.rejected, str(path))
-    parts = make_parts(data.split, table, workers=data.workers)
+    parts = make_parts(data.split, table, given, workers=data.workers)
     workdir.mkdir(parents=True, exist_ok=True)
+    note_digests(workdir, digests)
     write_rejected(workdir / "rejected.csv", described.rejected)
     _write_parts(workdir / "split.csv", table, parts)
     # Nothing of what the split leaves out reaches the model, not even to be predicted.
@@ -215,7 +224,7 @@ class _Run:
             workdir=self.workdir,
             seed=config.seed,
             config=config.to_dict(),
-            may_differ=("data.path", "data.features", "data.cache", "data.workers"),
+            may_differ=MAY_DIFFER,
             learning_rate=make_schedule(optimizer),
             log_every=config.train.log_every,
             ema_decay=config.train.ema_decay,
@@ -289,11 +298,6 @@ def _files(config: ConfigDict, workdir: Path) -> tuple[Path, list[Path]]:
     assays, morphology = write_screen(workdir / "screen", simulate_screen(**design))
     fuses = config.model.representation == "features_only" or data.simulated_features
     return assays, [morphology] if fuses else features
-
-
-def _not_assays(data: ConfigDict) -> list[str]:
-    column = data.split.column
-    return [*data.ignore, *([column] if column and column not in data.ignore else [])]
 
 
 def _write_parts(path: Path, table: AssayTable, parts: Int[np.ndarray, " n"]) -> None:

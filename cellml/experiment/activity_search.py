@@ -6,6 +6,7 @@ so a search that was killed ends with the same trials as one that was not.
 
 import contextlib
 import fcntl
+import functools
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import optuna
@@ -24,6 +25,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cellml.errors import UsageError, UserError
 from cellml.experiment.activity import train_activity
+from cellml.experiment.activity_inputs import MAY_DIFFER, changed_data
 from cellml.experiment.activity_scores import BEST
 from cellml.experiment.activity_space import Range, changed
 from cellml.train.loop import NonFiniteError
@@ -58,7 +60,13 @@ class Search:
     """A search in a folder, which one process at a time may continue."""
 
     def __init__(
-        self, config: ConfigDict, folder: Path, *, space: Mapping[str, Range], seed: int = 0
+        self,
+        config: ConfigDict,
+        folder: Path,
+        *,
+        space: Mapping[str, Range],
+        data: Mapping[str, str],
+        seed: int = 0,
     ) -> None:
         """Opens the folder, or makes it.
 
@@ -67,10 +75,12 @@ class Search:
             chooses the epoch, the same score on the test part rates the trial.
           folder: For the journal and the trials' own folders.
           space: Ranges by choice.
+          data: What the trials learn from and are rated by, from
+            `cellml.experiment.activity_inputs.digests_of`.
           seed: Of the choices.
 
         Raises:
-          UsageError: The folder holds another search.
+          UsageError: The folder holds a search with other settings or data.
           UserError: It cannot be written or read.
         """
         self.config, self.folder, self.space, self.seed = config, folder, dict(space), seed
@@ -78,9 +88,11 @@ class Search:
         if self.by not in BEST:
             raise UsageError(f"train.best: unknown {self.by!r}; known: {', '.join(BEST)}, last")
         self.larger_is_better = BEST[self.by] == "max"
-        settings = {"config": config.to_dict(), "space": self.space, "seed": seed}
-        for name in ("cache", "workers"):
-            settings["config"]["data"].pop(name)  # change no trial
+        plain = config.to_dict()
+        for entry in MAY_DIFFER:  # change no trial
+            *parents, last = entry.split(".")
+            functools.reduce(dict.__getitem__, parents, plain).pop(last)
+        settings = {"config": plain, "space": self.space, "seed": seed, "data": dict(data)}
         self._settings = json.dumps(settings, sort_keys=True, default=str)
         with self._alone():
             self._study = self._open()
@@ -203,12 +215,20 @@ class Search:
         if before is None:
             study.set_user_attr("settings", self._settings)
         elif before != self._settings:
+            self._refuse(json.loads(before), json.loads(self._settings))
+        return study
+
+    def _refuse(self, before: dict[str, Any], now: dict[str, Any]) -> NoReturn:
+        data = before.pop("data", {}), now.pop("data")
+        if different := _differences(before, now):
             raise UsageError(
-                f"{self.folder} holds a search with other settings ("
-                f"{', '.join(_differences(json.loads(before), json.loads(self._settings)))}); use "
+                f"{self.folder} holds a search with other settings ({', '.join(different)}); use "
                 "them again or another --out"
             )
-        return study
+        raise UsageError(
+            f"{self.folder} holds a search on other data: other {' and '.join(changed_data(*data))}"
+            "; use another --out, or delete that folder to search anew"
+        )
 
     def _mark_interrupted(self) -> None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):

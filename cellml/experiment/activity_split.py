@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from cellml.data.assay_tables import AssayTable
 from cellml.data.scaffolds import murcko_scaffolds
-from cellml.data.split_files import read_splits
+from cellml.data.split_files import CompoundSplit, read_splits
 from cellml.errors import UsageError
 from cellml.screening.splits import (
     TEST,
@@ -23,16 +23,21 @@ SCHEMES = ("scaffold_balanced", "random", "column", "file", "none")
 INNER_SCHEMES, INNER_FRACTIONS = ("scaffold_balanced", "random"), (0.8, 0.1, 0.1)
 
 
-def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> Int[np.ndarray, " n"]:
+def make_parts(
+    config: ConfigDict,
+    table: AssayTable,
+    given: Int[np.ndarray, " n"] | None = None,
+    *,
+    workers: int = 1,
+) -> Int[np.ndarray, " n"]:
     """Puts each compound into a part.
 
     Args:
-      config: `scheme`, one of `SCHEMES`; `fractions` and `seed` of the first two; `column` with
-        the values for `test` and `validation`; `file` in Chemprop's JSON and `number` of the split
-        in it. A column or file without validation: it is taken from the training part by
-        scaffolds, as large a share as `fractions` says.
-        With "none" every compound trains and validates nothing.
+      config: As of `given_parts`. A column or file without validation: it is taken from the
+        training part by scaffolds, as large a share as `fractions` says. With "none" every
+        compound trains and validates nothing.
       table: The compounds.
+      given: From `given_parts`, if that is known already.
       workers: Processes for scaffolds.
 
     Returns:
@@ -42,7 +47,7 @@ def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> In
       UsageError: Unknown scheme, or a part is empty that must not be.
     """
     scheme, seed = config.scheme, config.seed
-    parts = _given_parts(config, table, workers)
+    parts = given_parts(config, table, workers=workers) if given is None else given.copy()
     if scheme == "none":
         return parts
     if scheme in ("column", "file") and not (parts == VALIDATION).any():
@@ -61,6 +66,7 @@ def make_parts(config: ConfigDict, table: AssayTable, *, workers: int = 1) -> In
 def inner_parts(
     config: ConfigDict,
     table: AssayTable,
+    outer: Int[np.ndarray, " n"],
     *,
     scheme: str = "scaffold_balanced",
     seed: int = 0,
@@ -71,6 +77,7 @@ def inner_parts(
     Args:
       config: Of the split, as of `make_parts`.
       table: The compounds.
+      outer: Their parts, from `given_parts`.
       scheme: "scaffold_balanced" or "random", of the split within.
       seed: Of the split within.
       workers: Processes for scaffolds.
@@ -83,7 +90,6 @@ def inner_parts(
     """
     if scheme not in INNER_SCHEMES:
         raise UsageError(f"--inner-split {scheme}: {' or '.join(INNER_SCHEMES)} expected")
-    outer = _given_parts(config, table, workers)
     mine = np.flatnonzero((outer == TRAINING) | (outer == VALIDATION))
     within = ConfigDict({**config.to_dict(), "scheme": scheme, "seed": seed})
     within.fractions = INNER_FRACTIONS
@@ -96,8 +102,24 @@ def inner_parts(
     return parts
 
 
-def _given_parts(config: ConfigDict, table: AssayTable, workers: int) -> Int[np.ndarray, " n"]:
-    """What the scheme says, before anything is taken for validation."""
+def given_parts(
+    config: ConfigDict, table: AssayTable, *, workers: int = 1
+) -> Int[np.ndarray, " n"]:
+    """What the scheme says, before anything is taken for validation.
+
+    Args:
+      config: `scheme`, one of `SCHEMES`; `fractions` and `seed` of the first two; `column` with
+        the values for `test` and `validation`; `file` in Chemprop's JSON and `number` of the split
+        in it.
+      table: The compounds.
+      workers: Processes for scaffolds.
+
+    Returns:
+      As of `make_parts`.
+
+    Raises:
+      UsageError: Unknown scheme, column or split.
+    """
     n = len(table.smiles)
     scheme, seed = config.scheme, config.seed
     train, middle, last = (float(share) for share in config.fractions)
@@ -147,7 +169,12 @@ def _from_file(path: Path, number: int, n: int) -> Int[np.ndarray, " n"]:
     splits = read_splits(path, n)
     if not 0 <= number < len(splits):
         raise UsageError(f"{path}: holds {len(splits)} splits, number {number} is asked for")
+    return parts_of_split(splits[number], n)
+
+
+def parts_of_split(split: CompoundSplit, n: int) -> Int[np.ndarray, " n"]:
+    """Part of each of n compounds, -1 for those that the split leaves out."""
     parts = np.full(n, -1)
-    for part, rows in enumerate(splits[number]):
+    for part, rows in enumerate(split):
         parts[rows] = part
     return parts

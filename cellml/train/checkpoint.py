@@ -339,6 +339,28 @@ def check_config(
             )
 
 
+def check_workdir(
+    workdir: Path, config: Mapping[str, Any], *, may_differ: frozenset[str] = frozenset()
+) -> None:
+    """As `check_config`, of the last checkpoint of a folder whose metadata can be read, if any.
+
+    Args:
+      workdir: The run's folder; nothing in it is changed.
+      config: The config now, plain.
+      may_differ: As of `check_config`.
+
+    Raises:
+      CheckpointMismatchError: An entry differs.
+    """
+    for step in reversed(steps(workdir)):
+        path = workdir / FOLDER / str(step)
+        try:
+            meta = _read_meta(path)
+        except CheckpointError:
+            continue
+        return check_config(Checkpoint({}, meta, path), config, may_differ=may_differ)
+
+
 def _read_meta(path: Path) -> dict[str, Any]:
     # Read directly, because choosing the best of many should not need orbax for each.
     try:

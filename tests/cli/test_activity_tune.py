@@ -12,6 +12,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import cellml.cli_activity_models  # noqa: F401 (registers the commands)
+from cellml.commands import activity_train
 from cellml.commands.activity_tune import TuneOptions
 from cellml.commands.config_changes import change_config
 from cellml.data.assay_tables import read_assays
@@ -30,6 +31,7 @@ TINY = (
     "--preset", "morgan", "--set", "model.fingerprint.size=32", "--range", "hidden=8:24:8",
     "--inner-split", "random",
 )  # fmt: skip
+DATA = {"compounds": "a", "readouts": "b", "split": "c", "features": "d"}
 FOLD = ("--split-column", "fold", "--holdout-fold", "1")
 
 
@@ -93,14 +95,12 @@ def test_what_is_held_out_is_never_seen(pretended, tmp_path) -> None:
     assert all(len(side) for side in sides)
 
     # The same check finds a leak where there is one: a held-out compound rates the trials.
-    sound = activity_split._given_parts
-
-    def leaking(config, some, workers):
-        parts = sound(config, some, workers)
+    def leaking(split, n):
+        parts = activity_split.parts_of_split(split, n)
         parts[np.flatnonzero(parts == TEST)[:1]] = 0
         return parts
 
-    pretended.setattr(activity_split, "_given_parts", leaking)
+    pretended.setattr(activity_train, "parts_of_split", leaking)
     leaked = outcome(clean, tmp_path / "leak")
     assert leaked != outcome(poisoned, tmp_path / "poisoned_leak")
 
@@ -137,27 +137,27 @@ def test_killed_and_resumed_is_never_killed(pretended, tmp_path) -> None:
     data = table(tmp_path / "a.csv")
     config = morgan_config(data, tmp_path / "s.json")
     space = space_of(config, ["hidden=8:64:8"])
-    whole = Search(config, tmp_path / "whole", space=space, seed=5)
+    whole = Search(config, tmp_path / "whole", data=DATA, space=space, seed=5)
     whole.run(14)
-    cut = Search(config, tmp_path / "cut", space=space, seed=5)
+    cut = Search(config, tmp_path / "cut", data=DATA, space=space, seed=5)
     cut.run(3)
     cut._study.ask()  # begun, and then kill -9 in the middle of a line
     with (tmp_path / "cut" / "journal.log").open("ab") as file:
         file.write(b'{"op_code": 6, "worker')
-    again = Search(config, tmp_path / "cut", space=space, seed=5)
+    again = Search(config, tmp_path / "cut", data=DATA, space=space, seed=5)
     again.run(14)
     assert again.results == whole.results
     assert again.interrupted == 1
     assert whole.interrupted == 0
     assert again.best == whole.best
     assert len({tuple(r.values.items()) for r in whole.results}) > 7
-    other = Search(config, tmp_path / "other", space=space, seed=6)
+    other = Search(config, tmp_path / "other", data=DATA, space=space, seed=6)
     other.run(3)
     assert [r.values for r in other.results] != [r.values for r in whole.results[:3]]
     with pytest.raises(UsageError, match="seed: 5 then, 6 now"):
-        Search(config, tmp_path / "cut", space=space, seed=6)
+        Search(config, tmp_path / "cut", data=DATA, space=space, seed=6)
     with again._alone(), pytest.raises(UsageError, match="another process searches here"):
-        whole.__class__(config, tmp_path / "cut", space=space, seed=5)
+        whole.__class__(config, tmp_path / "cut", data=DATA, space=space, seed=5)
 
 
 def morgan_config(data: Path, splits: Path, **train: object) -> ConfigDict:
@@ -185,7 +185,7 @@ def test_bad_trials_are_cut_short_and_divergence_counts_as_bad(pretended, tmp_pa
         write_json(workdir / "scores.json", {"test": {"mean": {"mean_auroc": score}}})
 
     pretended.setattr(activity_search, "train_activity", training)
-    search = Search(config, tmp_path / "search", space=space_of(config), seed=0)
+    search = Search(config, tmp_path / "search", data=DATA, space=space_of(config), seed=0)
     search.run(8)
     states = [result.state for result in search.results]
     assert states == ["complete", "diverged", *["complete"] * 4, "pruned", "pruned"]
@@ -204,18 +204,18 @@ def test_an_undefined_score_and_an_expired_time_are_said(pretended, tmp_path) ->
         write_json(workdir / "scores.json", {"test": {"mean": {"mean_auroc": None}}})
 
     pretended.setattr(activity_search, "train_activity", undefined)
-    search = Search(config, tmp_path / "x", space=space_of(config))
+    search = Search(config, tmp_path / "x", data=DATA, space=space_of(config))
     with pytest.raises(UsageError, match="mean_auroc is undefined on the compounds that rate"):
         search.run(2)
     with pytest.raises(UserError, match="no trial is complete"):
         _ = search.best
     pretended.setattr(activity_search, "train_activity", pretend)
-    search = Search(config, tmp_path / "y", space=space_of(config))
+    search = Search(config, tmp_path / "y", data=DATA, space=space_of(config))
     search.run(5, seconds=1e-9)
     assert not search.results
     for by, better in (("mean_auroc", max), ("loss", min)):
         config.train.best = by
-        search = Search(config, tmp_path / by, space=space_of(config))
+        search = Search(config, tmp_path / by, data=DATA, space=space_of(config))
         search.run(3)
         assert search.best.score == better(result.score for result in search.results)
 
