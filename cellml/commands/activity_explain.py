@@ -79,6 +79,12 @@ def run(options: ExplainOptions, console: Console) -> int:
       UserError: A table, a model or a feature file cannot be read.
       UsageError: Options do not fit each other or the model.
     """
+    if options.data is not None and options.smiles and not options.data.is_file():
+        raise UsageError(
+            f"cellml activity explain: {options.data} is read as a table beside --smiles "
+            f"{options.smiles[-1]}: --smiles is repeated for every compound, as "
+            f"--smiles {options.smiles[-1]} --smiles {options.data}"
+        )
     if (options.data is None) == (not options.smiles):
         raise UsageError("cellml activity explain: a table of compounds or --smiles expected")
     if options.steps < 1 or options.batch_size < 1:

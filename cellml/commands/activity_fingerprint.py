@@ -14,7 +14,8 @@ from cellml.errors import UsageError
 
 KINDS = ("morgan", "counts", "descriptors")
 ENDINGS = (".npz", ".parquet", ".csv")
-REJECTED = "rejected.csv"
+REJECTED = "_rejected.csv"
+"""Ends the name of the file that says why rows are left out; it begins as that of the features."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class FingerprintOptions:
 
 
 def run(options: FingerprintOptions, console: Console) -> int:
-    """Writes the features and, beside them, rejected.csv.
+    """Writes the features and, beside them, `<name>_rejected.csv`.
 
     Args:
       options: See `FingerprintOptions`.
@@ -91,15 +92,13 @@ def run(options: FingerprintOptions, console: Console) -> int:
     if options.strict or not len(found.rows):
         require_all(found.rejected, str(options.data))
     write_features(options.out, smiles, found.rows, found.values, names)
-    write_rejected(options.out.parent / REJECTED, found.rejected)
+    rejected = options.out.with_name(options.out.stem + REJECTED)
+    write_rejected(rejected, found.rejected)
     say(console, f"wrote {options.out}: {len(found.rows)} x {found.values.shape[1]}")
     if missing:
         say(
             console, f"{count(len(missing), 'descriptor')} missing for some compounds, as {missing}"
         )
     if found.rejected:
-        say(
-            console,
-            f"{count(len(found.rejected), 'row')} left out, see {options.out.parent / REJECTED}",
-        )
+        say(console, f"{count(len(found.rejected), 'row')} left out, see {rejected}")
     return len(found.rows)

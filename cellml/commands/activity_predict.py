@@ -9,13 +9,14 @@ import pyarrow as pa
 from jaxtyping import Float
 from rich.console import Console
 
-from cellml.commands.activity_inputs import CompoundSource
+from cellml.commands.activity_inputs import CompoundSource, column_names
 from cellml.commands.long_work import count, say
 from cellml.data.assay_tables import read_smiles
-from cellml.data.molecules import require_all
+from cellml.data.molecules import Rejected, require_all
 from cellml.data.prediction_tables import REASON, write_predictions
+from cellml.data.text_tables import line_of
 from cellml.errors import UsageError
-from cellml.experiment.activity_data import Predictor, describe, read_features_of
+from cellml.experiment.activity_data import Predictor, count_lacking, describe, read_features_of
 from cellml.tasks.activity import ActivityModel, ActivitySpec
 from cellml.tasks.activity_models import MODEL, from_chemprop, load_activity
 
@@ -76,7 +77,10 @@ def run(options: PredictOptions, console: Console) -> int:
     if options.batch_size < 1 or options.dropout_samples < 0:
         raise UsageError("--batch-size from 1 and --dropout-samples from 0 expected")
     features = read_features_of(spec, options.features, smiles)
+    _note_lacking(spec, features, console)
     described = describe(spec, smiles, features, cache=options.cache, workers=options.workers)
+    if not len(described.rows):
+        _require_column(options.source, described.rejected)
     if options.strict:
         require_all(described.rejected, str(options.source.path))
     predictor = Predictor(
@@ -105,6 +109,31 @@ def run(options: PredictOptions, console: Console) -> int:
         f"{count(len(models), 'model')}: {options.out}",
     )
     return 0
+
+
+def _note_lacking(
+    spec: ActivitySpec, features: Float[np.ndarray, "n f"] | None, console: Console
+) -> None:
+    """Says in a line how many compounds have no features of a modality."""
+    lacking = {name: n for name, n in count_lacking(spec, features).items() if n}
+    if features is None or not lacking:
+        return
+    parts = [f"{n} of {count(len(features), 'compound')} without {k!r}" for k, n in lacking.items()]
+    trained = "" if spec.may_lack else "; the model was not trained on such compounds"
+    say(console, f"note: {', '.join(parts)}, predicted by what else is known{trained}")
+
+
+def _require_column(source: CompoundSource, rejected: Sequence[Rejected]) -> None:
+    """Where no row can be predicted and another column is called SMILES, that one is meant."""
+    others = [n for n in column_names(source.path) if n.lower() == "smiles"]
+    if not others or source.smiles_name in others or not rejected:
+        return
+    first = rejected[0]
+    raise UsageError(
+        f"{source.path}: no row of column {source.smiles_name!r} is a molecule (line "
+        f"{line_of(first.row)}: {first.smiles!r}, {first.reason}), and there is a column "
+        f"{others[0]!r}: give --smiles-column {others[0]}"
+    )
 
 
 def dropout_rates(spec: ActivitySpec) -> list[float]:

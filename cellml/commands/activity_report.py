@@ -60,7 +60,7 @@ class ReportOptions:
       statistic: Over the folds, "median" or "mean"; of tables that have both.
       published: Whether the predictors are those of the study, by its names.
       singles: `NAME=PREDICTOR` or `PREDICTOR` of one modality each; all without "+" in their names
-        but for the linear baseline, if empty.
+        but for the linear baseline and those of `fusions` and `early`, if empty.
       fusions: `A+B=PREDICTOR` for late fusion; predictors called so, if empty.
       early: `A+B=PREDICTOR` for early fusion.
       assay_types: Table of assays and their types.
@@ -111,19 +111,22 @@ def run(
     others = {name: _score(table, name, options.statistic) for name in OTHERS}
     shown, singles, fusions = _names(options, list(auroc))
     auroc = {name: auroc[name] for name in [*(n for n in shown if n in auroc), *auroc]}
-    study = AssayStudy(
-        table.assays,
-        {shown.get(name, name): values for name, values in auroc.items()},
-        options.statistic,
-        singles,
-        fusions,
-        types,
-        {
-            name: {shown.get(who, who): values for who, values in found.items() if who in auroc}
-            for name, found in others.items()
-            if set(found) & set(auroc)
-        },
-    )
+    try:
+        study = AssayStudy(
+            table.assays,
+            {shown.get(name, name): values for name, values in auroc.items()},
+            options.statistic,
+            singles,
+            fusions,
+            types,
+            {
+                name: {shown.get(who, who): values for who, values in found.items() if who in auroc}
+                for name, found in others.items()
+                if set(found) & set(auroc)
+            },
+        )
+    except ValueError as error:
+        raise UsageError(f"--single, --fusion and --early: {error}") from error
     facts = {
         "cellml": __version__,
         "scores": ", ".join(path.name for path in options.scores),
@@ -252,7 +255,8 @@ def _names(
             name, sign, predictor = text.partition("=")
             single[name] = predictor if sign else name
     else:
-        plain_names = [p for p in predictors if "+" not in p and p != "linear"]
+        fused = {*late.values(), *early.values(), "linear"}
+        plain_names = [p for p in predictors if "+" not in p and p not in fused]
         single = {name: name for name in plain_names or predictors}
         if len(single) > SINGLES_MAX:
             raise UsageError(
@@ -263,6 +267,10 @@ def _names(
     for name in [*single.values(), *late.values(), *early.values()]:
         if name not in predictors:
             raise UsageError(f"no predictor {name!r}, found {', '.join(predictors)}")
+    for name in single.values():
+        if name in (*late.values(), *early.values()):
+            raise UsageError(f"predictor {name!r}: --single and --fusion or --early exclude each "
+                             "other")  # fmt: skip
     shown = {predictor: name for name, predictor in single.items()}
     fusions = {}
     for name in dict.fromkeys([*late, *early]):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float32, Integer, Shaped
 
-from cellml.data.text_tables import line_of
+from cellml.data.text_tables import line_of, refuse_semicolons
 from cellml.data.writers import ZIP_DATE, atomic
 from cellml.errors import UsageError, UserError
 
@@ -49,7 +49,7 @@ class CompoundFeatures:
         return np.asarray(~np.isnan(self.values).all(1))
 
 
-def read_features(path: Path, smiles: Sequence[str]) -> CompoundFeatures:
+def read_features(path: Path, smiles: Sequence[str], *, may_lack: bool = False) -> CompoundFeatures:
     """Reads features of the compounds of a table.
 
     Args:
@@ -58,6 +58,7 @@ def read_features(path: Path, smiles: Sequence[str]) -> CompoundFeatures:
         Parquet) of numbers: by its column of SMILES if it has one, else row by row; columns
         `Metadata_...` and of texts are no features.
       smiles: Of the table's compounds.
+      may_lack: Whether a file with a column of SMILES may know none of them.
 
     Returns:
       The features, compounds without any as NaN.
@@ -70,11 +71,12 @@ def read_features(path: Path, smiles: Sequence[str]) -> CompoundFeatures:
         raise UserError(f"{path}: no such file")
     if path.suffix in (".npz", ".npy"):
         return _from_numpy(path, len(smiles))
-    table = _read_table(path)
+    table = _read_table(path, may_lack)
     keys = [name for name in table.columns if str(name).lower() in KEYS]
     names, values = _numbers(path, table.drop(columns=keys))
     if keys:
-        values = _by_smiles(path, table[keys[0]].fillna("").astype(str).tolist(), values, smiles)
+        known = table[keys[0]].fillna("").astype(str).tolist()
+        values = _by_smiles(path, known, values, smiles, may_lack)
     elif len(values) != len(smiles):
         raise _wrong_length(path, len(values), len(smiles), "and no column of SMILES ")
     return CompoundFeatures(path, names, values)
@@ -168,7 +170,7 @@ def _from_numpy(path: Path, n: int) -> CompoundFeatures:
     return CompoundFeatures(path, names, filled, named)
 
 
-def _read_table(path: Path) -> Any:
+def _read_table(path: Path, may_lack: bool) -> Any:
     import pandas as pd
 
     try:
@@ -180,7 +182,8 @@ def _read_table(path: Path) -> Any:
     except (ValueError, OSError, pd.errors.ParserError, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise UserError(f"{path}: not a readable table of features ({reason})") from error
-    if not len(table):
+    refuse_semicolons(path, list(map(str, table.columns)))
+    if not len(table) and not may_lack:
         raise UserError(f"{path}: no row below the header, one compound a row expected")
     return table
 
@@ -196,7 +199,7 @@ def _numbers(path: Path, table: Any) -> tuple[tuple[str, ...], np.ndarray]:
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
         empty = column.isna().to_numpy()
         bad = (np.isnan(numbers) & ~empty) | np.isinf(numbers)
-        if bad.all() or ((bad | empty).all() and bad.any()):
+        if (bad.size and bad.all()) or ((bad | empty).all() and bad.any()):
             continue  # a column of texts
         if bad.any():
             row = int(np.argmax(bad))
@@ -212,7 +215,7 @@ def _numbers(path: Path, table: Any) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def _by_smiles(
-    path: Path, keys: Sequence[str], values: np.ndarray, smiles: Sequence[str]
+    path: Path, keys: Sequence[str], values: np.ndarray, smiles: Sequence[str], may_lack: bool
 ) -> np.ndarray:
     row_of: dict[str, int] = {}
     for row, key in enumerate(keys):
@@ -223,13 +226,13 @@ def _by_smiles(
                 "one a compound expected (average replicates first)"
             )
     found = np.array([row_of.get(text, -1) for text in smiles], np.int64)
-    if (found < 0).all():
+    if (found < 0).all() and not may_lack:
         raise UserError(
             f"{path}: none of the {len(smiles)} compounds is among its SMILES (the first is "
             f"{keys[0]!r}); they have to be written alike"
         )
-    filled = values[np.maximum(found, 0)]
-    filled[found < 0] = np.nan
+    filled = np.full((len(smiles), values.shape[1]), np.nan, np.float32)
+    filled[found >= 0] = values[found[found >= 0]]
     return filled
 
 

@@ -57,6 +57,15 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f" (found: {', '.join(known)})" if known else ""
 
 
+def refuse_semicolons(path: Path, names: Sequence[str]) -> None:
+    """Raises a UserError where a header that was cut at commas or tabs has semicolons instead."""
+    if len(names) == 1 and ";" in names[0]:
+        raise UserError(
+            f"{path}: one column {names[0]!r} found: its values are separated by semicolons, "
+            "commas or tabs expected (and a point in numbers)"
+        )
+
+
 def write_csv(path: Path, table: pa.Table) -> None:
     """Writes a table as CSV, whole or not at all; missing values become empty."""
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -102,6 +111,7 @@ def text_blocks(path: Path, *, rows: int = BLOCK_ROWS) -> Iterator[pa.Table]:
             names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
             if not any(names):
                 raise UserError(f"{path}: empty, a header with column names expected")
+            refuse_semicolons(path, names)
             if repeated := sorted({name for name in names if names.count(name) > 1}):
                 raise UserError(f"{path}: column {repeated[0]!r} occurs more than once")
             columns: list[list[str]] = [[] for _ in names]

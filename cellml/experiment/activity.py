@@ -1,5 +1,6 @@
 """Training on compounds and their assays: what a config with `task = "activity"` describes."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from cellml.errors import UsageError
 from cellml.experiment.activity_data import (
     Described,
     Predictor,
+    count_lacking,
     describe,
     training_batches,
 )
@@ -88,6 +90,9 @@ def train_activity(
     if config.model.kind == "multiclass":
         config.model.n_classes = require_classes(table, config.model.n_classes)
     spec = activity_spec(config, table.names, modalities)
+    dropped = "loss" in config and config.loss.modality_dropout > 0
+    if modalities and (dropped or any(count_lacking(spec, values).values())):
+        spec = dataclasses.replace(spec, may_lack=True)
     if spec.kind == "binary":
         require_binary(table)
     cache = Path(data.cache or workdir / "molecules")

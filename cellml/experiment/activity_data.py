@@ -90,7 +90,7 @@ def read_features_of(
     Args:
       spec: The model's. A modality is the file of its name, or else the one with its columns; where
         file or model only number their features (as in Chemprop's npz), their count decides.
-      files: One a modality.
+      files: One a modality; fewer, or of other compounds, where the model can do without.
       smiles: Of the table's compounds.
 
     Returns:
@@ -101,12 +101,21 @@ def read_features_of(
       UsageError: There are not as many files as modalities.
     """
     wanted = ", ".join(repr(modality.name) for modality in spec.modalities) or "none"
-    if len(files) != len(spec.modalities):
+    may_lack, alone = spec.may_lack, spec.representation == "features_only"
+    fewer = may_lack and (files or not alone)
+    if len(files) != len(spec.modalities) and not (fewer and len(files) < len(spec.modalities)):
+        untrained = ""
+        if len(files) < len(spec.modalities) and not may_lack:
+            untrained = (
+                ", and was not trained on compounds without (`train --set "
+                "loss.modality_dropout=0.2` makes one that can do without)"
+            )
         raise UsageError(
             f"--features: {len(files)} files found, {len(spec.modalities)} expected: the model "
-            f"takes {wanted}"
+            f"takes {wanted}{untrained}"
         )
-    left = {Path(file): read_features(Path(file), smiles) for file in files}
+    may_lack = may_lack and not (alone and len(files) == 1)
+    left = {Path(file): read_features(Path(file), smiles, may_lack=may_lack) for file in files}
     if len(left) < len(files):
         raise UsageError(f"--features: a file twice; the model takes {wanted}")
     chosen: dict[str, CompoundFeatures] = {}
@@ -120,8 +129,33 @@ def read_features_of(
             fitting = [path for path in left if test(path, modality)]
             if modality.name not in chosen and fitting:
                 chosen[modality.name] = left.pop(fitting[0])
-    parts = [_in_order(chosen[modality.name], modality) for modality in spec.modalities]
+    parts = [
+        _in_order(chosen[modality.name], modality)
+        if modality.name in chosen
+        else np.full((len(smiles), len(modality.columns)), np.nan, np.float32)
+        for modality in spec.modalities
+    ]
     return np.concatenate(parts, axis=1) if parts else None
+
+
+def count_lacking(spec: ActivitySpec, features: Float[np.ndarray, "n f"] | None) -> dict[str, int]:
+    """Counts compounds without any feature of a modality.
+
+    Args:
+      spec: Has the modalities.
+      features: Of all of them, NaN where missing.
+
+    Returns:
+      Number by modality; none without features.
+    """
+    if features is None:
+        return {}
+    ends = np.cumsum([len(modality.columns) for modality in spec.modalities])[:-1]
+    parts = np.split(np.isnan(features), ends, axis=1)
+    return {
+        modality.name: int(part.all(axis=1).sum())
+        for modality, part in zip(spec.modalities, parts, strict=True)
+    }
 
 
 def _in_order(found: CompoundFeatures, modality: Modality) -> Float[np.ndarray, "n f"]:

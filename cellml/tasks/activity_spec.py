@@ -59,6 +59,8 @@ class ActivitySpec:
       fingerprint: For `morgan`, `both` and `tanimoto`.
       modalities: In the order of the columns of a batch's `features`.
       presence: Whether the network is told which modalities are there, one input each.
+      may_lack: Whether it can do without a modality: compounds that it was trained on lacked some,
+        by themselves or by modality dropout.
       largest_fragment: Whether salts lose their counter-ions, see `read_molecules`.
       hidden: Widths of the head's hidden layers.
       dropout: Of the head, see `Mlp`.
@@ -79,6 +81,7 @@ class ActivitySpec:
     fingerprint: Fingerprint = MORGAN
     modalities: tuple[Modality, ...] = ()
     presence: bool = True
+    may_lack: bool = False
     largest_fragment: bool = False
     hidden: tuple[int, ...] = (300,)
     dropout: float = 0.0

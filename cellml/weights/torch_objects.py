@@ -86,6 +86,13 @@ def read_torch_objects(path: str | Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
     if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            begun = file.read(4) == b"PK\x03\x04"
+        if begun:
+            raise ValueError(
+                f"{path}: damaged: the end of the checkpoint (a zip archive) is missing, as of a "
+                "copy that was cut short"
+            )
         raise ValueError(
             f"{path}: expected a checkpoint of PyTorch 1.6 or later (a zip archive); one of an "
             "older version is converted by torch.save(torch.load(...))"
