@@ -4,8 +4,8 @@ Command:  launch/train.py --config configs/activity_tanimoto.py --workdir runs/t
             --config.data.path=ASSAYS.csv
           (`cellml activity train --preset tanimoto` does the same from options.)
 Hardware: two CPU cores: a minute a fold of 32 assays and 3,900 compounds.
-Score:    32 assays of the Broad Institute, scaffold folds 0 to 3: mean of the medians .700, beside
-          .682 of a logistic regression on Morgan bits (benchmarks/RESULTS.md).
+Score:    32 assays of the Broad Institute, scaffold folds 0 to 3: mean of the medians .6998,
+          beside .682 of a logistic regression on Morgan bits (benchmarks/RESULTS.md).
 
 Settings: cellml/experiment/activity_presets.py.
 """

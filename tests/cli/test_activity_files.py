@@ -180,7 +180,7 @@ def test_fingerprints_come_back_and_rejected_rows_are_named(tmp_path, ending):
     file = tmp_path / "out" / f"f.{ending}"
     _, text = activity("fingerprint", data, "--out", file, "--radius", 3, "--size", 64)
     assert "2 rows left out" in text
-    rejected = read_rows(tmp_path / "out" / "rejected.csv")
+    rejected = read_rows(tmp_path / "out" / "f_rejected.csv")
     assert [line["line"] for line in rejected] == ["3", "5"]
     found = read_features(file, smiles)
     assert found.there.tolist() == [True, False, True, False]
