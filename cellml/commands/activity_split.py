@@ -164,7 +164,16 @@ def make(options: SplitOptions, console: Console) -> SplitMade:
 
 
 def write(options: SplitOptions, made: SplitMade, console: Console) -> dict[str, Any]:
-    """Writes what `make` gave; arguments and result as of `run`."""
+    """Writes the files of `run`.
+
+    Args:
+      options: See `SplitOptions`.
+      made: From `make`.
+      console: Where to print.
+
+    Returns:
+      What is written to leakage.json.
+    """
     facts = {"split": _settings(options), **leakage_facts(made.report, made.names)}
     _write_table(options, made)
     splits = [split_of_parts(made.side)] if made.is_parts else splits_of_folds(made.side)
