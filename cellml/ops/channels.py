@@ -1,9 +1,12 @@
 """What batch norm and 1x1 convolutions do to channels, with gradients that are fast on CPU.
 
 XLA's CPU backend compiles `x.sum((0, 1, 2))` to a loop over the pixels for each channel, which
-strides through memory that no cache holds: 12.6 million numbers take 80 ms on one core. Images
-one by one and all sums in one pass take 15 ms. The gradient of a matrix product with respect to
-its matrix, as jax derives it, makes a transposed copy of the images' gradient, pixel by pixel.
+strides through memory that no cache holds and uses one number of a vector register at a time. A
+sum over a short axis it unrolls instead, and then takes many channels at once. So rows are added
+up in groups first: the two sums in the gradient of a batch norm and swish over 12.6 million
+numbers take 14 ms on one core that way, 80 ms images one by one. The gradient of a matrix product
+with respect to its matrix, as jax derives it, makes a transposed copy of the images' gradient,
+pixel by pixel.
 """
 
 from collections.abc import Sequence
@@ -12,6 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+UNROLLED = 16
+"""Sums that a loop holds in registers."""
 
 
 def sum_pixels(images: Sequence[Float[Array, "b h w c"]]) -> tuple[Float[Array, " c"], ...]:
@@ -23,15 +29,21 @@ def sum_pixels(images: Sequence[Float[Array, "b h w c"]]) -> tuple[Float[Array, 
       One float32 vector for each.
     """
     images = [x.astype(jnp.float32) for x in images]
-    return lax.platform_dependent(*images, cpu=_by_image, default=_at_once)
+    return lax.platform_dependent(*images, cpu=_in_steps, default=_at_once)
 
 
 def _at_once(*images: Array) -> tuple[Array, ...]:
     return tuple(x.sum((0, 1, 2)) for x in images)
 
 
-def _by_image(*images: Array) -> tuple[Array, ...]:
-    # The barrier keeps XLA from merging the two steps into one.
+def _in_steps(*images: Array) -> tuple[Array, ...]:
+    b, h, w, c = images[0].shape
+    longest = max(UNROLLED // len(images), 1)
+    rows = next(n for n in range(min(longest, h), 0, -1) if h % n == 0)
+    # Barriers keep XLA from merging the steps into one.
+    if rows > 1:
+        groups = [x.reshape(b, rows, h // rows, w, c) for x in images]
+        images = lax.optimization_barrier(_reduce(groups, (1,)))
     return _reduce(lax.optimization_barrier(_reduce(images, (1, 2))), (0,))
 
 

@@ -21,6 +21,8 @@ from cellml.ops.channels import sum_pixels
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 PADDINGS = ("SAME", "TORCH")
+IMAGES = 4
+"""Images at a time in the gradients on CPU: they stay in the cache."""
 
 
 def same_padding(length: int, size: int, stride: int) -> tuple[int, int]:
@@ -129,11 +131,19 @@ def _backward(
         return jax.vjp(lambda x, kernel: _by_lax(x, kernel, stride, pads), x, kernel)[1](grad)
 
     def by_taps(x: Array, kernel: Array, grad: Array) -> tuple[Array, Array]:
-        image = _image_gradient(grad, kernel, (x.shape[1], x.shape[2]), stride, pads)
-        return (
-            lax.optimization_barrier(image),  # or every use would compute it again
-            _kernel_gradient(x, grad, (kernel.shape[0], kernel.shape[1]), stride, pads),
-        )
+        # A few images at a time: a loop keeps XLA from moving this into what uses it, and into
+        # the taps what makes `grad`, so that both would be computed several times.
+        few = max(n for n in range(1, IMAGES + 1) if x.shape[0] % n == 0)
+        size = (kernel.shape[0], kernel.shape[1])
+
+        def step(of_kernel: Array, images: tuple[Array, Array]) -> tuple[Array, Array]:
+            x, grad = images
+            of_x = _image_gradient(grad, kernel, (x.shape[1], x.shape[2]), stride, pads)
+            return of_kernel + _kernel_gradient(x, grad, size, stride, pads), of_x
+
+        chunks = tuple(a.reshape(-1, few, *a.shape[1:]) for a in (x, grad))
+        of_kernel, of_x = lax.scan(step, jnp.zeros(kernel.shape, jnp.float32), chunks)
+        return of_x.reshape(x.shape), of_kernel.astype(kernel.dtype)
 
     return lax.platform_dependent(*residuals, grad, cpu=by_taps, default=by_lax)
 
@@ -218,4 +228,4 @@ def _kernel_gradient(
         _shifted(x, i, j, shape, stride) * grad for i in range(size[0]) for j in range(size[1])
     ]
     sums = sum_pixels(products)
-    return jnp.stack(sums).reshape(*size, 1, x.shape[-1]).astype(x.dtype)
+    return jnp.stack(sums).reshape(*size, 1, x.shape[-1])
