@@ -93,3 +93,44 @@ def test_a_gpu_that_is_not_there_is_named_and_a_cpu_is_there():
     platform.require_device(None)
     with pytest.raises(UserError, match=r"no GPU: jax .* computes on cpu"):
         platform.require_device("gpu")
+
+
+@pytest.mark.parametrize("current", ["", "glibc.malloc.check=1"])
+def test_huge_pages_are_asked_for_where_linux_waits_for_it(current):
+    wanted = platform.huge_pages_tunables(current, "always [madvise] never\n")
+    assert wanted == f"{current}:glibc.malloc.hugetlb=1".strip(":")
+    assert platform.huge_pages_tunables(wanted, "always [madvise] never\n") == wanted
+
+
+@pytest.mark.parametrize("policy", ["[always] madvise never\n", "always madvise [never]\n"])
+def test_huge_pages_are_not_asked_for_in_vain(policy):
+    assert platform.huge_pages_tunables("", policy) == ""
+
+
+RESTARTED = """
+import os, sys
+from pathlib import Path
+from cellml import platform
+print("here", flush=True)
+platform.HUGE_PAGES_POLICY = Path(sys.argv[1])
+platform.restart_with_huge_pages()
+print(os.environ.get("GLIBC_TUNABLES"), sys.argv[2:])
+"""
+
+
+def test_program_starts_again_once_with_its_arguments(tmp_path):
+    policy = tmp_path / "enabled"
+    policy.write_text("always [madvise] never\n")
+
+    def run(**env: str) -> list[str]:
+        clean = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+        command = [sys.executable, "-c", RESTARTED, str(policy), "--odd", "a b"]
+        done = subprocess.run(
+            command, env=clean | env, capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout.splitlines()
+
+    assert run() == ["here", "here", "glibc.malloc.hugetlb=1 ['--odd', 'a b']"]
+    assert run(CELLML_HUGE_PAGES="0") == ["here", "None ['--odd', 'a b']"]
+    policy.unlink()
+    assert run() == ["here", "None ['--odd', 'a b']"]

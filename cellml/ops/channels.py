@@ -43,7 +43,8 @@ def _in_steps(*images: Array) -> tuple[Array, ...]:
     # Barriers keep XLA from merging the steps into one.
     if rows > 1:
         groups = [x.reshape(b, rows, h // rows, w, c) for x in images]
-        images = lax.optimization_barrier(_reduce(groups, (1,)))
+        images = _reduce(groups, (1,))
+        images = lax.optimization_barrier(images)
     return _reduce(lax.optimization_barrier(_reduce(images, (1, 2))), (0,))
 
 
