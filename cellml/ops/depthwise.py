@@ -141,7 +141,10 @@ def _backward(
             of_x = _image_gradient(grad, kernel, (x.shape[1], x.shape[2]), stride, pads)
             return of_kernel + _kernel_gradient(x, grad, size, stride, pads), of_x
 
-        chunks = tuple(a.reshape(-1, few, *a.shape[1:]) for a in (x, grad))
+        def in_chunks(a: Array) -> Array:
+            return a.reshape(-1, few, *a.shape[1:])
+
+        chunks = in_chunks(x), in_chunks(grad)
         of_kernel, of_x = lax.scan(step, jnp.zeros(kernel.shape, jnp.float32), chunks)
         return of_x.reshape(x.shape), of_kernel.astype(kernel.dtype)
 
