@@ -26,6 +26,7 @@ app = typer.Typer(
     name="cellml",
     help="Microscope images of cells to labels, features and predictions.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # brackets are text
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -133,12 +134,14 @@ def segment(
         int | None, typer.Option(help="Channel to segment, from 1, where there are several.")
     ] = None,
     uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Write <stem>_uncertainty.tif.")
+        bool, typer.Option("--uncertainty", help="Write `<stem>_uncertainty.tif.`")
     ] = False,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Write <stem>_overlay.png with outlines.")
+        bool, typer.Option("--overlay", help="Write `<stem>_overlay.png` with outlines.")
     ] = False,
-    rois: Annotated[bool, typer.Option("--rois", help="Write <stem>_rois.zip for ImageJ.")] = False,
+    rois: Annotated[
+        bool, typer.Option("--rois", help="Write `<stem>_rois.zip` for ImageJ.")
+    ] = False,
     locations: Annotated[
         bool, typer.Option("--locations", help="Write centres as DeepProfiler reads them.")
     ] = False,
@@ -152,7 +155,7 @@ def segment(
         int, typer.Option(metavar="PX", help="Side of the tiles of large images.")
     ] = 1024,
 ) -> None:
-    """Find nuclei: writes <stem>_labels.tif, nuclei.csv and nuclei.parquet.
+    """Find nuclei: writes `<stem>_labels.tif`, nuclei.csv and nuclei.parquet.
 
     Exit code 1 if an image failed (the others are done), 2 if the command cannot start as asked.
     """
@@ -325,7 +328,7 @@ def tta_merge(
 ) -> None:
     """Merge label images that were predicted elsewhere on the copies of `tta-transform`.
 
-    Writes <stem>_labels.tif and objects.csv with every object's vote share.
+    Writes `<stem>_labels.tif` and objects.csv with every object's vote share.
     """
     from rich.console import Console
 

@@ -12,6 +12,7 @@ import typer
 activity_app = typer.Typer(
     help="Compounds and assays: splits, predictions, scores.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # brackets are text
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

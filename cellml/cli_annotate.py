@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-annotate_app = typer.Typer()
+annotate_app = typer.Typer(rich_markup_mode="markdown")
 """Without a name of its own: its command becomes one of `cellml`."""
 
 

@@ -12,6 +12,7 @@ import typer
 profile_app = typer.Typer(
     help="Profiles of wells and treatments, and what they tell.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # brackets are text
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
