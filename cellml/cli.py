@@ -134,7 +134,7 @@ def segment(
         int | None, typer.Option(help="Channel to segment, from 1, where there are several.")
     ] = None,
     uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Write `<stem>_uncertainty.tif.`")
+        bool, typer.Option("--uncertainty", help="Write `<stem>_uncertainty.tif`.")
     ] = False,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Write `<stem>_overlay.png` with outlines.")
@@ -167,9 +167,8 @@ def segment(
             platform.require_device(device)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"--device {device}: {error}") from error
-    from rich.console import Console
-
     from cellml.commands import segment as command
+    from cellml.commands.long_work import plain_console
 
     options = command.SegmentOptions(
         paths=paths,
@@ -185,7 +184,7 @@ def segment(
         locations=locations,
         resume=resume,
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))
 
 
 @app.command("evaluate-masks")
@@ -198,12 +197,11 @@ def evaluate_masks(
     ] = None,
 ) -> None:
     """Score predicted label images against true ones, matched by file name."""
-    from rich.console import Console
-
     from cellml.commands import evaluate_masks as command
+    from cellml.commands.long_work import plain_console
 
     raise typer.Exit(
-        command.run(truth, pred, preset=str(preset), json_path=json, console=Console())
+        command.run(truth, pred, preset=str(preset), json_path=json, console=plain_console())
     )
 
 
@@ -244,11 +242,10 @@ def evaluate(
 @app.command()
 def doctor() -> None:
     """Show versions, devices, memory, data folders and models."""
-    from rich.console import Console
-
     from cellml.commands import doctor as command
+    from cellml.commands.long_work import plain_console
 
-    raise typer.Exit(command.run(Console()))
+    raise typer.Exit(command.run(plain_console()))
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
@@ -291,11 +288,12 @@ def tta_transform(
     ] = None,
 ) -> None:
     """Write transformed copies of images, to be segmented elsewhere: one folder a transform."""
-    from rich.console import Console
-
     from cellml.commands import tta_transform as command
+    from cellml.commands.long_work import plain_console
 
-    raise typer.Exit(command.run(paths, out=out, tta=str(tta), channel=channel, console=Console()))
+    raise typer.Exit(
+        command.run(paths, out=out, tta=str(tta), channel=channel, console=plain_console())
+    )
 
 
 @app.command("tta-merge")
@@ -330,9 +328,8 @@ def tta_merge(
 
     Writes `<stem>_labels.tif` and objects.csv with every object's vote share.
     """
-    from rich.console import Console
-
     from cellml.commands import tta_merge as command
+    from cellml.commands.long_work import plain_console
 
     options = {
         "iou_min": iou_min,
@@ -350,7 +347,7 @@ def tta_merge(
             tta=str(tta) if tta is not None else None,
             options=options,
             preset=str(preset),
-            console=Console(),
+            console=plain_console(),
         )
     )
 

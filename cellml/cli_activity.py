@@ -67,10 +67,9 @@ def _filter(
     workers: Workers = 1,
 ) -> None:
     """Take out PAINS, empty and redundant assays, frequent hitters; say what went and why."""
-    from rich.console import Console
-
     from cellml.commands import activity_filter as command
     from cellml.commands.activity_inputs import CompoundSource
+    from cellml.commands.long_work import plain_console
 
     options = command.FilterOptions(
         source=CompoundSource(data, smiles_column, targets or (), ignore or ()),
@@ -85,7 +84,7 @@ def _filter(
         strict=strict,
         workers=workers,
     )
-    command.run(options, Console())
+    command.run(options, plain_console())
 
 
 @activity_app.command("split")
@@ -121,10 +120,9 @@ def _split(
     workers: Workers = 1,
 ) -> None:
     """Write a column of folds, Chemprop's splits JSON, and what leaks between the folds."""
-    from rich.console import Console
-
     from cellml.commands import activity_split as command
     from cellml.commands.activity_inputs import CompoundSource, binary_fractions
+    from cellml.commands.long_work import plain_console
 
     options = command.SplitOptions(
         source=CompoundSource(data, smiles_column, targets or (), ignore or ()),
@@ -141,7 +139,7 @@ def _split(
         strict=strict,
         workers=workers,
     )
-    command.run(options, Console())
+    command.run(options, plain_console())
 
 
 @activity_app.command("fingerprint")
@@ -164,9 +162,8 @@ def _fingerprint(
     workers: Workers = 1,
 ) -> None:
     """Write Morgan fingerprints or RDKit's descriptors; npz as Chemprop reads it."""
-    from rich.console import Console
-
     from cellml.commands import activity_fingerprint as command
+    from cellml.commands.long_work import plain_console
 
     options = command.FingerprintOptions(
         data=data,
@@ -180,7 +177,7 @@ def _fingerprint(
         strict=strict,
         workers=workers,
     )
-    command.run(options, Console())
+    command.run(options, plain_console())
 
 
 @activity_app.command("baseline")
@@ -200,10 +197,9 @@ def _baseline(
     workers: Workers = 1,
 ) -> None:
     """Predict held-out compounds by a logistic regression an assay on Morgan bits."""
-    from rich.console import Console
-
     from cellml.commands import activity_baseline as command
     from cellml.commands.activity_inputs import CompoundSource
+    from cellml.commands.long_work import plain_console
 
     options = command.BaselineOptions(
         source=CompoundSource(data, smiles_column, targets or (), ignore or ()),
@@ -214,7 +210,7 @@ def _baseline(
         strict=strict,
         workers=workers,
     )
-    command.run(options, Console())
+    command.run(options, plain_console())
 
 
 @activity_app.command("evaluate")
@@ -250,11 +246,10 @@ def _evaluate(
     workers: Workers = 1,
 ) -> None:
     """Score predictions per assay and fold, beside a linear baseline on the same split."""
-    from rich.console import Console
-
     from cellml.commands import activity_evaluate as command
     from cellml.commands.activity_baseline import LinearSettings
     from cellml.commands.activity_inputs import CompoundSource
+    from cellml.commands.long_work import plain_console
 
     options = command.EvaluateOptions(
         source=CompoundSource(truth, smiles_column, targets or (), ignore or ()),
@@ -271,7 +266,7 @@ def _evaluate(
         settings=LinearSettings(radius, size, chirality, regularisation),
         workers=workers,
     )
-    command.run(options, Console())
+    command.run(options, plain_console())
 
 
 @activity_app.command("fuse")
@@ -300,9 +295,8 @@ def _fuse(
     targets: Targets = None,
 ) -> None:
     """Join predictions of several predictors; best_of chooses per assay by the test scores."""
-    from rich.console import Console
-
     from cellml.commands import activity_fuse as command
+    from cellml.commands.long_work import plain_console
 
     options = command.FuseOptions(
         predictions=predictions,
@@ -317,7 +311,7 @@ def _fuse(
         predictors=predictor or (),
         score=score,
     )
-    command.run(options, Console())
+    command.run(options, plain_console())
 
 
 @activity_app.command("report")
@@ -347,9 +341,8 @@ def _report(
     ),
 ) -> None:
     """Draw and tabulate which modality predicts which assays: writes report.html."""
-    from rich.console import Console
-
     from cellml.commands import activity_report as command
+    from cellml.commands.long_work import plain_console
 
     options = command.ReportOptions(
         scores=scores,
@@ -362,4 +355,4 @@ def _report(
         assay_types=assay_types,
         title=title,
     )
-    command.run(options, Console())
+    command.run(options, plain_console())

@@ -84,10 +84,9 @@ def _train(
     workers: Workers = 1,
 ) -> None:
     """Train on SMILES and assays, and features if given; score held-out compounds; resumes."""
-    from rich.console import Console
-
     from cellml.commands import activity_train as command
     from cellml.commands.activity_inputs import CompoundSource
+    from cellml.commands.long_work import plain_console
 
     options = command.TrainOptions(
         source=CompoundSource(data, smiles_column, targets or (), ignore or ()),
@@ -113,7 +112,7 @@ def _train(
         cache=cache,
         workers=workers,
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))
 
 
 @activity_app.command("tune")
@@ -158,11 +157,10 @@ def _tune(
     workers: Workers = 1,
 ) -> None:
     """Search settings on what is not held out, with Optuna; resumes; prints the train command."""
-    from rich.console import Console
-
     from cellml.commands import activity_tune as command
     from cellml.commands.activity_inputs import CompoundSource
     from cellml.commands.activity_train import TrainOptions
+    from cellml.commands.long_work import plain_console
 
     train = TrainOptions(
         source=CompoundSource(data, smiles_column, targets or (), ignore or ()),
@@ -187,7 +185,7 @@ def _tune(
         workers=workers,
     )
     options = command.TuneOptions(train, trials, timeout, inner_split, ranges or ())
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))
 
 
 @activity_app.command("predict")
@@ -211,10 +209,9 @@ def _predict(
     workers: Workers = 1,
 ) -> None:
     """Predict new compounds: order kept, rows that cannot be predicted say why."""
-    from rich.console import Console
-
     from cellml.commands import activity_predict as command
     from cellml.commands.activity_inputs import CompoundSource
+    from cellml.commands.long_work import plain_console
 
     options = command.PredictOptions(
         source=CompoundSource(data, smiles_column),
@@ -228,7 +225,7 @@ def _predict(
         cache=cache,
         workers=workers,
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))
 
 
 @activity_app.command("explain")
@@ -255,9 +252,8 @@ def _explain(
     workers: Workers = 1,
 ) -> None:
     """Draw which atoms speak for a hit and which against it: integrated gradients."""
-    from rich.console import Console
-
     from cellml.commands import activity_explain as command
+    from cellml.commands.long_work import plain_console
 
     options = command.ExplainOptions(
         data=data,
@@ -273,4 +269,4 @@ def _explain(
         cache=cache,
         workers=workers,
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))

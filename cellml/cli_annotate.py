@@ -40,11 +40,10 @@ def _annotate(
     Prints the address of the page and serves it on this computer only, until Ctrl-C. Every step is
     saved at once.
     """
-    from rich.console import Console
-
     from cellml.commands import annotate as command
+    from cellml.commands.long_work import plain_console
 
     options = command.AnnotateOptions(
         folder=folder, out=out, model=model, classes=classes, port=port
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))

@@ -52,9 +52,8 @@ def _choose(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List methods that segment nuclei in such images, and say why each one fits."""
-    from rich.console import Console
-
     from cellml.commands import choose as command
+    from cellml.commands.long_work import plain_console
 
     options = command.ChooseOptions(
         modality=modality or (),
@@ -67,4 +66,4 @@ def _choose(
         html=html,
         as_json=as_json,
     )
-    command.run(options, Console())
+    command.run(options, plain_console())

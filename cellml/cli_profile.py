@@ -98,9 +98,8 @@ def _init(
 
     Without a source (--simulated, --load-data, --index, --images) nuclei are added to a project.
     """
-    from rich.console import Console
-
     from cellml.commands import profile_init as command
+    from cellml.commands.long_work import plain_console
 
     given = {"n_plates": plates, "n_batches": batches, "effect": effect, "seed": seed}
     named = [f"{name}={value}" for name, value in given.items() if value is not None]
@@ -123,17 +122,16 @@ def _init(
         nuclei=nuclei if segment else None,
         workers=workers,
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))
 
 
 @profile_app.command("prepare")
 def _prepare(project: Project, workers: Workers = 1, config: Config = None) -> None:
     """Correct the illumination of all images and compress them; call again to go on."""
-    from rich.console import Console
-
     from cellml.commands import profile_prepare as command
+    from cellml.commands.long_work import plain_console
 
-    raise typer.Exit(command.run(command.PrepareOptions(project, workers, config), Console()))
+    raise typer.Exit(command.run(command.PrepareOptions(project, workers, config), plain_console()))
 
 
 @profile_app.command("export")
@@ -171,9 +169,8 @@ def _export(
     config: Config = None,
 ) -> None:
     """Cut all single cells into a store; call again to go on."""
-    from rich.console import Console
-
     from cellml.commands import profile_export as command
+    from cellml.commands.long_work import plain_console
 
     options = command.ExportOptions(
         project=project,
@@ -190,7 +187,7 @@ def _export(
         from_strips=from_strips,
         config=config,
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))
 
 
 @profile_app.command("run")
@@ -231,9 +228,8 @@ def _run(
     umap: Annotated[bool, typer.Option(help="Whether to draw UMAP.")] = True,
 ) -> None:
     """From a project's images to a report that compares features; call again to go on."""
-    from rich.console import Console
-
     from cellml.commands import profile_run as command
+    from cellml.commands.long_work import plain_console
 
     options = command.RunOptions(
         project=project,
@@ -249,4 +245,4 @@ def _run(
         workers=workers,
         umap=umap,
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))

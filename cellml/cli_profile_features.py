@@ -96,9 +96,8 @@ def _train(
     config: Config = None,
 ) -> None:
     """Train a network to tell treatments apart, for its features; call again to go on."""
-    from rich.console import Console
-
     from cellml.commands import profile_train as command
+    from cellml.commands.long_work import plain_console
 
     options = command.TrainOptions(
         project=project,
@@ -114,7 +113,7 @@ def _train(
         store=store,
         config=config,
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))
 
 
 @profile_app.command("embed")
@@ -168,9 +167,8 @@ def _embed(
     store: Store = "single-cells",
 ) -> None:
     """Turn every cell into features; call again to go on."""
-    from rich.console import Console
-
     from cellml.commands import profile_embed as command
+    from cellml.commands.long_work import plain_console
 
     options = command.EmbedOptions(
         project=project,
@@ -189,7 +187,7 @@ def _embed(
         workers=workers,
         npz=npz,
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))
 
 
 @profile_app.command("aggregate")
@@ -238,9 +236,8 @@ def _aggregate(
     config: Config = None,
 ) -> None:
     """Cells to profiles of sites, wells and treatments; outlying wells and strong treatments."""
-    from rich.console import Console
-
     from cellml.commands import profile_aggregate as command
+    from cellml.commands.long_work import plain_console
 
     options = command.AggregateOptions(
         project=project,
@@ -265,7 +262,7 @@ def _aggregate(
         workers=workers,
         config=config,
     )
-    raise typer.Exit(command.run(options, Console()))
+    raise typer.Exit(command.run(options, plain_console()))
 
 
 @profile_app.command("evaluate")
@@ -302,9 +299,8 @@ def _evaluate(
     ] = None,
 ) -> None:
     """Score profiles by how well similar ones share mechanisms (well: treatments)."""
-    from rich.console import Console
-
     from cellml.commands import profile_evaluate as command
+    from cellml.commands.long_work import plain_console
 
     options = command.EvaluateOptions(
         tables=tables,
@@ -326,7 +322,7 @@ def _evaluate(
         sweep=sweep,
         seed=seed,
     )
-    command.run(options, Console())
+    command.run(options, plain_console())
 
 
 @profile_app.command("report")
@@ -367,9 +363,8 @@ def _report(
     umap: Annotated[bool, typer.Option(help="Whether to draw UMAP.")] = True,
 ) -> None:
     """Compare sets of features: figures, tables and report.html."""
-    from rich.console import Console
-
     from cellml.commands import profile_report as command
+    from cellml.commands.long_work import plain_console
 
     options = command.ReportOptions(
         project=project,
@@ -391,7 +386,7 @@ def _report(
         out=out,
         umap=umap,
     )
-    command.run(options, Console())
+    command.run(options, plain_console())
 
 
 def _joined(columns: list[str] | None) -> str:

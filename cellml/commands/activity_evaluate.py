@@ -143,7 +143,7 @@ def run(options: EvaluateOptions, console: Console) -> dict[str, Any]:
     }
     show_scores(facts, trust, console)
     if types and options.kind == "binary":
-        console.print(type_table(facts), soft_wrap=True)
+        console.print(type_table(facts), soft_wrap=True, markup=False)
     if options.out:
         write_csv(options.out / ASSAYS, assay_rows(found, table.names, types))
         write_csv(options.out / FOLDS, fold_rows(found, table.names, names))

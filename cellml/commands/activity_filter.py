@@ -95,7 +95,7 @@ def run(options: FilterOptions, console: Console) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(str(error)) from error
     facts = _facts(options, table, found, len(rejected))
-    console.print(_steps_table(facts), soft_wrap=True)
+    console.print(_steps_table(facts), soft_wrap=True, markup=False)
     _write(options, usable, found, pains, rows)
     write_rejected(options.out / REJECTED, rejected)
     write_json(options.out / FACTS, facts)

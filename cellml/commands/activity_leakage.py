@@ -60,7 +60,7 @@ def report_leakage(
         labels=usable.labels[:, binary],
         fingerprints=prints.values,
     )
-    console.print(leakage_table(report, names), soft_wrap=True)
+    console.print(leakage_table(report, names), soft_wrap=True, markup=False)
     return leakage_facts(report, names)
 
 

@@ -180,7 +180,7 @@ def write(options: SplitOptions, made: SplitMade, console: Console) -> dict[str,
     write_splits(options.out / SPLITS, splits)
     write_rejected(options.out / REJECTED, made.rejected)
     write_json(options.out / LEAKAGE, facts)
-    console.print(leakage_table(made.report, made.names), soft_wrap=True)
+    console.print(leakage_table(made.report, made.names), soft_wrap=True, markup=False)
     if made.rejected:
         say(console, f"{count(len(made.rejected), 'row')} in no fold: {options.out / REJECTED}")
     say(

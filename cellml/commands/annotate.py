@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from cellml.commands.long_work import say
 from cellml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,16 +77,16 @@ def _serve(
 
     def ready() -> None:
         many = len(workspace.images.entries)
-        console.print(f"{many} image{'s' * (many != 1)} of {workspace.images.folder}")
+        say(console, f"{many} image{'s' * (many != 1)} of {workspace.images.folder}")
         if not workspace.writable:
-            console.print(f"Read only: {workspace.why_read_only}; give --out to save elsewhere.")
+            say(console, f"Read only: {workspace.why_read_only}; give --out to save elsewhere.")
         else:
-            console.print(f"Annotations are saved in {workspace.out} at every step.")
-        console.print("Open this address in a browser, Ctrl-C ends:")
-        console.print(server.address(listener, token), soft_wrap=True, highlight=False)
+            say(console, f"Annotations are saved in {workspace.out} at every step.")
+        say(console, "Open this address in a browser, Ctrl-C ends:")
+        say(console, server.address(listener, token))
 
     server.serve(make_app(Handlers(workspace, models, Jobs()), token), listener, ready=ready)
-    console.print("Ended; everything is saved.")
+    say(console, "Ended; everything is saved.")
 
 
 def class_names(given: str | None) -> list[str]:

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from cellml.commands.long_work import plain_console, say
 from cellml.commands.tta_study_scores import foreground_iou
 from cellml.data.writers import write_json
 from cellml.datasets import NUCLEI_DATASETS, load_source
@@ -141,7 +142,7 @@ def run(
     Raises:
       UsageError: Unknown model, data set, split or preset.
     """
-    console = console or Console()
+    console = console or plain_console()
     if unknown := sorted(set(tta) - set(TTA_PRESETS)):
         raise UsageError(f"--tta: unknown {unknown}; known: {', '.join(TTA_PRESETS)}")
     if data not in NUCLEI_DATASETS:
@@ -175,7 +176,7 @@ def run(
     }
     console.print(as_table(result, title=f"{model} on {data}/{split}, preset {preset}"))
     for line in gain_lines(result, first=tta[0]):
-        console.print(line, highlight=False)
+        say(console, line)
     if json_file:
         write_json(json_file, result)
     return result

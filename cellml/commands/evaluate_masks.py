@@ -70,7 +70,7 @@ def run(truth: Path, pred: Path, *, preset: str, json_path: Path | None, console
         except UserError as error:
             errors.append(str(error))
     overall = summarise(list(scores.values())) if scores else None
-    console.print(_table(scores, overall, set(pairs.missing), preset, console.width))
+    console.print(_table(scores, overall, set(pairs.missing), preset, console.width), markup=False)
     _list(console, "no prediction (all counted as false negatives)", pairs.missing)
     _list(console, "predictions without a truth, ignored", pairs.extra)
     if errors:

@@ -49,9 +49,14 @@ def terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def plain_console() -> Console:
+    """The terminal of a command: what stands in brackets or between colons is printed as it is."""
+    return Console(markup=False, emoji=False)
+
+
 def say(console: Console, text: str) -> None:
     """Prints a line as it is: no colours for numbers, no markup, no line breaks within words."""
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+    console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def count(number: int, word: str) -> str:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from rich.console import Console
 
 from cellml.commands import profile_scores
+from cellml.commands.long_work import say
 from cellml.commands.profile_corrected import (
     Corrected,
     check_correction,
@@ -101,14 +102,14 @@ def run(options: EvaluateOptions, console: Console) -> dict[str, Any]:
     table = read_profiles(options.tables, features_regex=options.features_regex, joins=joins)
     result = evaluate_table(table, options)
     for note in result["notes"]:
-        console.print(f"note: {note}", soft_wrap=True, highlight=False)
+        say(console, f"note: {note}")
     if options.json_file:
         write_json(options.json_file, result)
-    console.print(scores_table(result))
+    console.print(scores_table(result), markup=False)
     if result["sweep"]:
-        console.print(sweep_table(result))
+        console.print(sweep_table(result), markup=False)
     for line in summary_lines(result):
-        console.print(line, soft_wrap=True, highlight=False)
+        say(console, line)
     return result
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from cellml import __version__
+from cellml.commands.long_work import say
 from cellml.commands.profile_corrected import check_correction
 from cellml.commands.profile_evaluate import LABELS, EvaluateOptions, check_options
 from cellml.commands.profile_report_inputs import (
@@ -113,7 +114,7 @@ def run(options: ReportOptions, console: Console) -> dict[str, Any]:
     results = []
     for source in sources:
         table = read_profiles(source.files, features_regex=options.features_regex, joins=joins)
-        console.print(f"{source.name}: {len(table.features)} wells", highlight=False)
+        say(console, f"{source.name}: {len(table.features)} wells")
         if asked_for and options.control is not None:
             table.with_column(options.treatment_column).matching(options.control)
         evaluate = _evaluation(options, source)
@@ -128,7 +129,7 @@ def run(options: ReportOptions, console: Console) -> dict[str, Any]:
             seed=options.seed,
         )
         for note in result.notes:
-            console.print(f"note: {note}", soft_wrap=True, highlight=False)
+            say(console, f"note: {note}")
         results.append(result)
     numbers = {
         "experiments": {result.name: result_numbers(result) for result in results},
@@ -137,7 +138,7 @@ def run(options: ReportOptions, console: Console) -> dict[str, Any]:
     title = f"Profiles of {options.project.resolve().name}" if options.project else "Profiles"
     page = write_profiling_report(folder, results, title=title, facts=numbers["facts"])
     write_json(folder / NUMBERS, numbers)
-    console.print(f"wrote {page}", soft_wrap=True, highlight=False)
+    say(console, f"wrote {page}")
     return numbers
 
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from cellml.commands.evaluate import score_source, summary
+from cellml.commands.long_work import plain_console
 from cellml.commands.release_card import card_text
 from cellml.data.writers import write_json
 from cellml.datasets import RecordSource, load_source
@@ -217,7 +217,7 @@ def main(
     Raises:
       UsageError: Not one of `run` and `weights`, or a run without segmenters.
     """
-    console = Console()
+    console = plain_console()
     checkpoint = last_weights(run, weights)
     where = {"data_dir": data_dir, "manual_dir": manual_dir}
     train = load_source(data, "train", **where)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import cellml
+from cellml.commands.long_work import say
 from cellml.data.images import ImageFile, find_images, image_stem, read_image
 from cellml.data.locations import locations_path, write_locations
 from cellml.data.overlay import overlay_picture
@@ -97,10 +98,10 @@ def run(options: SegmentOptions, console: Console) -> int:
             nuclei = folder.write_tables()
     except KeyboardInterrupt:
         folder.record("interrupted")
-        console.print(
+        say(
+            console,
             f"Interrupted: {tally.images + tally.skipped} images are complete in {options.out}, "
             "nothing is half-written. Run the same command with --resume to go on.",
-            soft_wrap=True,
         )
         return EXIT_INTERRUPTED
     folder.record("complete", failed=tally.failures)
@@ -276,7 +277,7 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 def _summarise(tally: _Tally, nuclei: int, seconds: float, out: Path, console: Console) -> None:
     for note, count in sorted(tally.notes.items()):
-        console.print(f"note: {note} ({count} {_plural('image', count)})", soft_wrap=True)
+        say(console, f"note: {note} ({count} {_plural('image', count)})")
     skipped = f", {tally.skipped} done before" if tally.skipped else ""
     total = tally.images + tally.skipped
     console.print(

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 from rich.console import Console
 
+from cellml.commands.long_work import plain_console
 from cellml.commands.tta_study_inputs import (
     check_predictions,
     find_checkpoints,
@@ -128,7 +129,7 @@ def run(
       UsageError: A group, preset or number is of no use.
       UserError: A data set, checkpoint or image cannot be read.
     """
-    console = console or Console()
+    console = console or plain_console()
     if tta not in TTA_PRESETS or tta == "none":
         raise UsageError(f"--tta {tta}: expected one of {', '.join(set(TTA_PRESETS) - {'none'})}")
     if preset not in SCORE_PRESETS:

@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 from PIL import Image
 from rich.console import Console
 
+from cellml.commands.long_work import say
 from cellml.commands.tta_folders import whole_folder
 from cellml.data.images import ImageFile, find_images, read_image
 from cellml.data.writers import atomic
@@ -58,14 +59,12 @@ def run(
                     target = folder / transform.name / f"{stem}{_suffix(opened)}"
                     write_lossless(target, transform.apply(pixels))
     for note, count in sorted(notes.items()):
-        console.print(f"note: {note} ({count} files)", soft_wrap=True)
+        say(console, f"note: {note} ({count} files)")
     names = ", ".join(t.name for t in transforms)
-    console.print(
+    say(
+        console,
         f"{len(taken)} images, {len(transforms)} copies each ({names}) in {out}\n"
         "Segment every folder into one of the same name, then: cellml tta-merge DIR --out OUT",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
     )
     return 0
 
