@@ -34,7 +34,7 @@ def _call(*arguments):
 
 
 def test_evaluate_prints_a_regular_expression_and_names(wells):
-    features = ("--features-regex", "^[fgh][/0-9]*$|^n[[]")
+    features = ("--features-regex", "^[fgh][/0-9]*$|^n.")
     out = _call(
         "evaluate", wells, "--control", "Metadata_moa == 'DMSO'", "--sphere", "zca", *features
     )
