@@ -17,7 +17,7 @@ IMAGE_METADATA = "Image_Metadata_"
 COMPARTMENTS = ("Cells_", "Cytoplasm_", "Nuclei_")
 NO_FEATURE = re.compile(
     r"(Table|Image|Object)_?Number|(Image|Experiment)_.*|(.+_)?Number_Object_Number"
-    r"|(.+_)?(Location|Parent|Children)_.*|cell_id|[xy]_px|index|level_0|Unnamed: \d+|",
+    r"|(.+_)?(Location|Parent|Children)_.*|cell_id|[xy]_px|status|index|level_0|Unnamed: \d+|",
     re.IGNORECASE,
 )
 """Numbers that say which image or object a row is of, or where it lies; and the index of pandas."""
@@ -84,7 +84,8 @@ def sort_columns(
     notes = []
     if left := [name for name in numbers if name not in set(features)]:
         notes.append(f"not taken as features: {_some(left)}")
-    if texts := [n for n, is_number in others if not is_number and n.startswith(COMPARTMENTS)]:
+    if texts := [n for n, is_number in others if not is_number and not NO_FEATURE.fullmatch(n)]:
+        texts.sort(key=lambda name: not name.startswith(COMPARTMENTS))
         notes.append(f"not taken as features, they hold texts: {_some(texts)}")
     if places := [name for name in measured if POSITION.fullmatch(name)]:
         notes.append(

@@ -76,7 +76,8 @@ def open_table(path: str | Path, *, features_regex: str | None = None) -> TableF
       What is needed to read it.
 
     Raises:
-      UserError: No such file, unreadable, empty, or without metadata or features.
+      UserError: No such file, unreadable, empty, of single cells as `cellml profile embed` writes
+        them, or without metadata or features.
     """
     path = Path(path)
     if not path.is_file():
@@ -87,6 +88,7 @@ def open_table(path: str | Path, *, features_regex: str | None = None) -> TableF
         if parquet:
             schema = pq.read_schema(path)
             kinds = dict(zip(schema.names, schema.types, strict=True))
+            _refuse_cells(path, kinds)
             n_rows = pq.read_metadata(path).num_rows
         else:
             head = pd.read_csv(path, sep=separator, nrows=HEAD_ROWS, na_values=NO_NUMBER)
@@ -232,6 +234,16 @@ def _culprit(table: TableFile, features: Sequence[str], first: int, error: Value
                     )
             at += len(frame)
     return error
+
+
+def _refuse_cells(path: Path, kinds: dict[str, pa.DataType]) -> None:
+    """Raises UserError for a file of `cellml.data.feature_files`, whose features are one list."""
+    kind = kinds.get("features")
+    if kind is not None and (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)):
+        raise UserError(
+            f"{path}: features of single cells, profiles expected; cellml profile aggregate "
+            f"--table {path.parent} --out DIR makes them"
+        )
 
 
 def _holds_numbers(kind: pa.DataType) -> bool:

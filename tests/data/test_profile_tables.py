@@ -224,3 +224,27 @@ def test_joins_that_fit_nothing(tmp_path):
 )  # fmt: skip
 def test_numbers_are_compared_as_numbers_and_names_as_texts(text, expected):
     assert canonical(text) == expected
+
+
+def test_texts_that_are_no_metadata_are_named(tmp_path):
+    names = ["Metadata_x", "f0", "f1", "Image_FileName_DNA", "comment"]
+    found = sort_columns("t.csv", names, [False, True, False, False, False])
+    assert found.notes == ("not taken as features, they hold texts: f1, comment",)
+    table = wells().astype({"f1": object})
+    table.loc[3, "f1"] = "abc"
+    table.to_csv(tmp_path / "t.csv", index=False)
+    assert read_profiles([tmp_path / "t.csv"]).notes == (
+        "not taken as features, they hold texts: f1",
+    )
+
+
+def test_single_cells_of_our_own_are_no_profiles(tmp_path):
+    cells = wells().assign(status=1, x_px=2.0, features=[[0.0, 1.0]] * 7)
+    path = tmp_path / "cells.parquet"
+    cells.to_parquet(path)
+    with pytest.raises(UserError, match=r"cells.parquet: .*single cells.*aggregate --table"):
+        read_profiles([path])
+    index = tmp_path / "index.parquet"
+    wells().assign(status=1)[["Metadata_Plate", "Metadata_Well", "status"]].to_parquet(index)
+    with pytest.raises(UserError, match="no feature column"):
+        read_profiles([index])
