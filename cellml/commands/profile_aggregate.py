@@ -252,10 +252,10 @@ def _controls(
         found = table.matching(options.control)
         how = f"condition {options.control!r}"
     elif project is not None:
-        value = project.settings("read")["dataset.metadata.control_value"]
-        wanted = {str(v) for v in (value if isinstance(value, list) else [value])}
+        wanted = project.control_values
         found = np.array([t in wanted for t in wells.metadata[TREATMENT]], bool)
-        how = f"control_value {value!r} of the project"
+        value = " or ".join(map(repr, wanted)) if wanted else "given"
+        how = f"{project.config_file}: {'' if wanted else 'no '}control_value {value}"
     else:
         found, how = none, "no --control given"
     if not found.any() and options.correction.needs_controls:

@@ -150,11 +150,10 @@ def control_of(options: ReportOptions) -> str | None:
     """
     if options.project is None or not any((options.project / CONFIG).glob("*.json")):
         return None
-    value = open_project(options.project).settings("read")["dataset.metadata.control_value"]
-    values = value if isinstance(value, list) else [] if value is None else [value]
+    values = open_project(options.project).control_values
     column = options.treatment_column
     shown = column if re.fullmatch(r"[\w.]+", column) else f"`{column}`"
-    return " or ".join(f"{shown} == {str(name)!r}" for name in values) or None
+    return " or ".join(f"{shown} == {name!r}" for name in values) or None
 
 
 def _check(options: ReportOptions) -> None:

@@ -104,10 +104,16 @@ class Project:
             raise UserError(f"{self.root}: no column {name!r} in the index{close}")
         return self.index[ours].to_pylist()
 
-    def controls(self) -> Bool[np.ndarray, " n"]:
-        """Which fields are controls: those whose treatment is the configuration's control_value."""
+    @property
+    def control_values(self) -> tuple[str, ...]:
+        """Treatments that are controls, as the configuration has them; none, if it has none."""
         value = self.settings("read")["dataset.metadata.control_value"]
-        wanted = {str(v) for v in (value if isinstance(value, list) else [value])}
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        return tuple(map(str, values))
+
+    def controls(self) -> Bool[np.ndarray, " n"]:
+        """Which fields are controls: those whose treatment is one of `control_values`."""
+        wanted = set(self.control_values)
         found = [name in wanted for name in self.index["treatment"].to_pylist()]
         return np.asarray(found, bool)
 

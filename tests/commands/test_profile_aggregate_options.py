@@ -190,6 +190,17 @@ def test_plates_that_the_project_has_no_more_are_left_out(tmp_path):
         run(AggregateOptions(root, "exp"), console)
 
 
+def test_without_control_value_a_treatment_called_none_is_no_control(tmp_path):
+    root = painting.write_project(tmp_path / "project")
+    config = root / "inputs" / "config" / "config.json"
+    config.write_text(config.read_text().replace('"DMSO"', "null"))
+    table = screen().replace({"Metadata_treatment": {"DMSO": "None"}})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    options = {"inputs": [str(tmp_path / "t.csv")], "out": tmp_path / "out"}
+    with pytest.raises(UserError, match=r"config.json: no control_value.*no well is a control"):
+        run(AggregateOptions(root, normalize="standardize", **options), Console(quiet=True))
+
+
 def test_a_plate_without_wells_does_not_shift_the_others(tmp_path):
     rng = np.random.default_rng(0)
     for p, plate in enumerate(("1", "2", "3")):

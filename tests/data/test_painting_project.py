@@ -54,6 +54,19 @@ def test_no_labels_are_needed_to_look(tmp_path):
         project.settings("export")
 
 
+def test_without_control_value_a_treatment_called_none_is_no_control(tmp_path):
+    root = write_project(tmp_path)
+    index = root / "inputs" / "metadata" / "index.csv"
+    index.write_text(index.read_text().replace("DMSO", "None"))
+    path = root / "inputs" / "config" / "config.json"
+    text = path.read_text()
+    path.write_text(text.replace('"DMSO"', '["None", 3]'))
+    assert open_project(root).controls().tolist() == [True, True, False, True, False]
+    assert open_project(root).control_values == ("None", "3")
+    path.write_text(text.replace('"DMSO"', "null"))
+    assert not open_project(root).controls().any()
+
+
 def test_outlines_become_labels(tmp_path):
     outline = np.zeros((20, 30), np.uint8)
     outline[3:12, 4:14] = 1
