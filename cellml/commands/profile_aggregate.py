@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say, showing, terminate_as_interrupt
 from cellml.commands.profile_fields import KEY_COLUMNS, TREATMENT, FeatureSource
+from cellml.commands.profile_outputs import output_folder
 from cellml.commands.profile_quality import write_quality, write_strengths
 from cellml.commands.profile_sites import (
     CellRules,
@@ -214,8 +215,7 @@ def _check(options: AggregateOptions) -> None:
         raise UsageError("--min-cells and --workers: at least 1 expected")
     if not 0 < options.false_alarms < 1:
         raise UsageError(f"--false-alarms {options.false_alarms:g}: between 0 and 1 expected")
-    if not options.experiment or Path(options.experiment).name != options.experiment:
-        raise UsageError(f"{options.experiment!r}: the name of a folder in outputs/ expected")
+    output_folder(options.project or Path(), options.experiment)
     if options.project is None and (not options.inputs or options.out is None):
         raise UsageError("without a project, tables and --out are needed")
     _statuses(options.status)
@@ -233,7 +233,7 @@ def _places(options: AggregateOptions) -> tuple[list[str], Path]:
     """Where features come from, and where profiles go."""
     if options.project is None:
         return list(options.inputs), options.out or Path()  # `_check` made sure of it
-    folder = options.project / "outputs" / options.experiment
+    folder = output_folder(options.project, options.experiment)
     inputs = list(options.inputs) or [str(folder / "features")]
     if not options.inputs and not (folder / "features").is_dir():
         raise UserError(f"{folder / 'features'}: no features; `cellml profile embed` makes them")

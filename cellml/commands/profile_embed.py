@@ -14,6 +14,7 @@ from jaxtyping import Float, Integer, Shaped
 from rich.console import Console
 
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say, showing, terminate_as_interrupt
+from cellml.commands.profile_outputs import output_folder
 from cellml.data.cell_batching import MASK, image_channels, own_pixels
 from cellml.data.cell_measurements import measure_cells, measurement_names
 from cellml.data.cell_store import CellStore, open_store
@@ -113,9 +114,8 @@ def run(options: EmbedOptions, console: Console) -> int:
     """
     if options.batch_size < 1 or options.workers < 1:
         raise UsageError("--batch-size and --workers: at least 1 expected")
-    outputs = options.project / "outputs"
-    store = open_store(outputs / options.store)
-    folder = outputs / options.experiment / FEATURES
+    folder = output_folder(options.project, options.experiment) / FEATURES
+    store = open_store(output_folder(options.project, options.store, "--store"))
     extractor = make_extractor(options, store)
     made_by = {"store": store.settings, **extractor.made_by}
     for written in (folder, folder.parent / NPZ):
@@ -238,7 +238,7 @@ def _embedder(options: EmbedOptions, channels: tuple[str, ...]) -> tuple[Any, di
             return embedder, {"model": IMAGENET, "sha256": file_sha256(weights)}
         path = options.model
         if path is None:
-            path = last_embedder(options.project / "outputs" / options.experiment / "model")
+            path = last_embedder(output_folder(options.project, options.experiment) / "model")
         file = resolve_model(path, kind=CELLS)
         embedder = embedders.load_embedder(file)
         if options.input_px is not None:

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say, showing, terminate_as_interrupt
+from cellml.commands.profile_outputs import output_folder
 from cellml.data.cell_export import export_settings, write_store
 from cellml.data.cell_store import CellStore
 from cellml.data.cell_strips import export_strips, import_strips
@@ -62,7 +63,7 @@ def run(options: ExportOptions, console: Console) -> int:
     _check(options)
     project = open_project(options.project, config=options.config)
     label = project.settings("export")["dataset.metadata.label_field"]
-    folder = project.root / "outputs" / options.store
+    folder = output_folder(project.root, options.store, "--store")
     try:
         with terminate_as_interrupt():
             if options.from_strips is not None:
@@ -101,8 +102,7 @@ def _check(options: ExportOptions) -> None:
         raise UsageError("--from-strips: strips are taken as they are, without further options")
     if options.from_strips is not None and options.strips is not None:
         raise UsageError("--strips and --from-strips exclude each other")
-    if not options.store or Path(options.store).name != options.store:
-        raise UsageError(f"--store {options.store}: the name of a folder in outputs/ expected")
+    output_folder(options.project, options.store, "--store")
 
 
 def _changes(options: ExportOptions) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from cellml import __version__
 from cellml.commands.long_work import say
 from cellml.commands.profile_corrected import check_correction
 from cellml.commands.profile_evaluate import LABELS, EvaluateOptions, check_options
+from cellml.commands.profile_outputs import OUTPUTS
 from cellml.commands.profile_report_inputs import (
-    OUTPUTS,
     TRUTH,
     Source,
     find_experiments,

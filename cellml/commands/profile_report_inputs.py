@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cellml.commands.profile_outputs import OUTPUTS
 from cellml.data.text_tables import line_of, read_text_table, suggestion
 from cellml.errors import UsageError, UserError
 from cellml.report.profiling_results import TrainingCurve
 from cellml.train.logs import METRICS_FILE, read_metrics
 
-OUTPUTS = Path("outputs")
 WELLS = Path("profiles", "well.parquet")
 MODEL = "model"
 TRUTH = Path("inputs", "metadata", "truth.csv")

@@ -10,6 +10,7 @@ from rich.console import Console
 from cellml import experiment
 from cellml.commands.config_changes import change_config
 from cellml.commands.long_work import EXIT_INTERRUPTED, say
+from cellml.commands.profile_outputs import output_folder
 from cellml.commands.profile_train_config import (
     follow_partition,
     follow_project,
@@ -73,13 +74,13 @@ def run(options: TrainOptions, console: Console) -> int:
       UserError: The project or the weights cannot be read.
       UsageError: Options do not fit each other, the project, or the run that is there.
     """
+    workdir = output_folder(options.project, options.experiment) / "model"
     config = make_config(options)
     recipe = options.preset == "dissertation"
     project = open_project(options.project, config=options.config)
     if unused := without_effect(project, recipe=recipe):
         why = "of no effect here" if recipe else f"not followed by --preset {options.preset}"
         say(console, f"note: {project.config_file}: {why}: {', '.join(unused)}")
-    workdir = options.project / "outputs" / options.experiment / "model"
     try:
         experiment.run(config, workdir)
     except TrainingInterrupted as stop:
@@ -110,7 +111,7 @@ def make_config(options: TrainOptions) -> ConfigDict:
         raise UsageError("--epochs and --steps exclude each other")
     project = open_project(options.project, config=options.config)
     config = PRESETS[options.preset](options.split or SCHEMES[0])
-    store = open_store(project.root / "outputs" / options.store)
+    store = open_store(output_folder(project.root, options.store, "--store"))
     config.data.store = str(store.folder)
     recipe = options.preset == "dissertation"
     follow_project(config, project, store)
