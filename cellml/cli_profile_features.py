@@ -126,7 +126,8 @@ def _embed(
         str | None,
         typer.Option(
             help="classical, random, cells (ships), imagenet (with --weights), or a file: of "
-            "`train`, DeepProfiler, Keras, timm, torchvision [what `train` made here]."
+            "`train`, DeepProfiler, Keras, timm, torchvision [the configuration's checkpoint, or "
+            "what `train` made here]."
         ),
     ] = None,
     weights: Annotated[
@@ -157,14 +158,18 @@ def _embed(
         typer.Option(
             min=0,
             metavar="PX",
-            help="Resize cells [imagenet, random: 224; others: as trained or cut].",
+            help="Resize cells [imagenet, random: the configuration's, or 224; others: as trained "
+            "or cut].",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random.")] = 0,
     npz: Annotated[bool, typer.Option("--npz", help="Write DeepProfiler's files, too.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Cells at a time.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Cells at a time [the configuration's, or 64].")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Of classical: processes.")] = 1,
     store: Store = "single-cells",
+    config: Config = None,
 ) -> None:
     """Turn every cell into features; call again to go on."""
     from cellml.commands import profile_embed as command
@@ -186,6 +191,7 @@ def _embed(
         batch_size=batch_size,
         workers=workers,
         npz=npz,
+        config=config,
     )
     raise typer.Exit(command.run(options, plain_console()))
 

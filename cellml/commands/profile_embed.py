@@ -14,12 +14,14 @@ from jaxtyping import Float, Integer, Shaped
 from rich.console import Console
 
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say, showing, terminate_as_interrupt
+from cellml.commands.profile_embed_config import CLASSICAL, IMAGENET, RANDOM, follow_profile
 from cellml.commands.profile_outputs import output_folder
 from cellml.data.cell_batching import MASK, image_channels, own_pixels
 from cellml.data.cell_measurements import measure_cells, measurement_names
 from cellml.data.cell_store import CellStore, open_store
 from cellml.data.feature_files import FeatureWriter
 from cellml.data.feature_npz import export_npz
+from cellml.data.painting_project import open_project
 from cellml.data.writers import remove_temporary
 from cellml.errors import UsageError, UserError
 from cellml.experiment.embedding import last_embedder
@@ -27,8 +29,8 @@ from cellml.weights.downloads import fetch
 from cellml.weights.registry import CELLS, model_names, resolve_model
 from cellml.weights.store import file_sha256
 
-CLASSICAL, RANDOM, IMAGENET = "classical", "random", "imagenet"
 FEATURES, NPZ = "features", "features_npz"
+BATCH_SIZE = 64
 
 Extract = Callable[[Shaped[np.ndarray, "n s s c"]], Float[np.ndarray, "n d"]]
 
@@ -42,20 +44,22 @@ class EmbedOptions:
       experiment: Name of the features: `outputs/<experiment>/features`.
       model: `classical`, `random`, `imagenet`, the name of a shipped network for cells, a weights
         file of an embedder or of a network of DeepProfiler, Keras, timm or torchvision; None for
-        what `outputs/<experiment>/model` holds.
+        the configuration's checkpoint or what `outputs/<experiment>/model` holds.
       weights: Of `imagenet`: a file in Keras', timm's or torchvision's layout; None to download
         Keras' for B0 into `outputs/weights`.
       variant: Of `random`, `imagenet` and published networks: size of the network.
       layout: Of weights of others: `timm_tf`, if the file is of that kind.
-      input_px: Crops are resized to this side; None for 224 px (`random`, `imagenet`) or as cut.
+      input_px: Crops are resized to this side; None for the configuration's or 224 px (`random`,
+        `imagenet`), or as trained or cut.
       channel_order: Of a published network: what the channels of its first convolution stand for.
       cyclic_stem: Of a published network: whether to fit its first convolution to the channels.
       intensity: Of a published network: how each channel of a crop is scaled.
       seed: Of `random`.
       store: Name of the store in `outputs/`.
-      batch_size: Cells at a time.
+      batch_size: Cells at a time; None for the configuration's, or `BATCH_SIZE`.
       workers: Of `classical`: processes.
       npz: Whether to write DeepProfiler's files, too.
+      config: File in inputs/config, where there are several.
     """
 
     project: Path
@@ -70,9 +74,15 @@ class EmbedOptions:
     intensity: str | None = None
     seed: int = 0
     store: str = "single-cells"
-    batch_size: int = 64
+    batch_size: int | None = None
     workers: int = 1
     npz: bool = False
+    config: str | None = None
+
+    @property
+    def batch(self) -> int:
+        """Cells at a time."""
+        return BATCH_SIZE if self.batch_size is None else self.batch_size
 
 
 class Extractor(NamedTuple):
@@ -112,10 +122,13 @@ def run(options: EmbedOptions, console: Console) -> int:
       UserError: The store or the weights cannot be read.
       UsageError: Options do not fit each other, or what is there.
     """
-    if options.batch_size < 1 or options.workers < 1:
+    if options.batch < 1 or options.workers < 1:
         raise UsageError("--batch-size and --workers: at least 1 expected")
     folder = output_folder(options.project, options.experiment) / FEATURES
     store = open_store(output_folder(options.project, options.store, "--store"))
+    options, notes = _followed(options, folder.parent)
+    for note in notes:
+        say(console, f"note: {note}")
     extractor = make_extractor(options, store)
     made_by = {"store": store.settings, **extractor.made_by}
     for written in (folder, folder.parent / NPZ):
@@ -147,6 +160,20 @@ def run(options: EmbedOptions, console: Console) -> int:
         f"{len(extractor.names)} features each: {folder}",
     )
     return 0
+
+
+def _followed(options: EmbedOptions, experiment: Path) -> tuple[EmbedOptions, tuple[str, ...]]:
+    """The options, with what the project's configuration says where they say nothing, and notes."""
+    if not (options.project / "inputs").is_dir():
+        return options, ()
+    project = open_project(options.project, config=options.config)
+    found = follow_profile(project, experiment, options.model)
+    return dataclasses.replace(
+        options,
+        model=options.model if found.model is None else found.model,
+        input_px=found.input_px if options.input_px is None else options.input_px,
+        batch_size=found.batch_size if options.batch_size is None else options.batch_size,
+    ), found.notes
 
 
 def make_extractor(options: EmbedOptions, store: CellStore) -> Extractor:
@@ -198,7 +225,7 @@ def _network(options: EmbedOptions, store: CellStore, channels: tuple[str, ...])
     embedder = embedding.for_inference(embedder)
     devices = jax.local_devices()
     compiled = map_rows(functools.partial(embedding.embed, spec), embedder.variables, devices)
-    rows = -(-options.batch_size // len(devices)) * len(devices)
+    rows = -(-options.batch // len(devices)) * len(devices)
 
     def extract(cells: Shaped[np.ndarray, "n s s c"]) -> Float[np.ndarray, "n d"]:
         found = len(cells)
@@ -288,8 +315,8 @@ def _embed_plate(
         return
     index = store.read_plate(plate)
     first = int(index["row"][0].as_py()) if len(index) else 0
-    starts = range(writer.done, len(index), options.batch_size)
-    chunks = [np.arange(a, min(a + options.batch_size, len(index))) + first for a in starts]
+    starts = range(writer.done, len(index), options.batch)
+    chunks = [np.arange(a, min(a + options.batch, len(index))) + first for a in starts]
     for start, features in zip(starts, _map(store, chunks, extractor), strict=True):
         yield index.slice(start, len(features)), features
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,8 @@ from cellml.commands import profile_embed, profile_train
 from cellml.commands.profile_train import TrainOptions, make_config
 from cellml.data.cell_measurements import measure_cells
 from cellml.data.cell_store import open_store
-from cellml.data.feature_files import features_path, read_feature_facts
-from cellml.errors import UsageError
+from cellml.data.feature_files import feature_plates, features_path, read_feature_facts
+from cellml.errors import UsageError, UserError
 from cellml.models.efficientnet import feature_count
 from cellml.tasks.embedders import (
     load_embedder,
@@ -140,6 +141,28 @@ def test_a_model_for_other_channels_or_no_model_is_refused(screen, tmp_path):
         profile("embed", screen, "--model", tmp_path / "missing.safetensors")
     with pytest.raises(UsageError, match="at least 1 expected"):
         profile("embed", screen, "--model", "classical", "--batch-size", 0)
+
+
+def test_the_configuration_decides_what_no_option_does(screen, tmp_path):
+    root = tmp_path / "screen"
+    for folder in ("inputs/config", "inputs/metadata", "outputs/single-cells"):
+        shutil.copytree(screen / folder, root / folder)
+    (path,) = (root / "inputs" / "config").glob("*.json")
+    config = json.loads(path.read_text())
+    config["profile"] |= {"use_pretrained_input_size": 40, "batch_size": 3}
+    path.write_text(json.dumps(config))
+    random = ("embed", root, "--model", "random", "--variant", "micro")
+    for options, name, side in (((), "random", 40), (("--input-px", 32), "given", 32)):
+        assert profile(*random, "-e", name, *options)[0] == 0
+        features = root / "outputs" / name / "features"
+        facts = read_feature_facts(features, feature_plates(features)[0])
+        assert facts.made_by["spec"]["input_px"] == side
+    _, text = profile("embed", root, "--model", "classical")
+    assert "not followed by this model: profile.use_pretrained_input_size" in text
+    config["profile"]["feature_layr"] = "avg_pool"
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"profile.feature_layr \(did you mean profile.feature_lay"):
+        profile(*random)
 
 
 def test_cells_are_resized_for_a_model_of_our_own(screen, trained):
