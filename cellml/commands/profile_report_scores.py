@@ -13,7 +13,7 @@ from cellml.commands.profile_evaluate import LABELS, EvaluateOptions, lambdas_of
 from cellml.commands.profile_layout import Layout, lay_out
 from cellml.data.profile_tables import ProfileTable
 from cellml.errors import UserError
-from cellml.metrics.neighbours import nearest_neighbours
+from cellml.metrics.neighbours import nearest_neighbours, tied_share
 from cellml.metrics.relations import shared_labels
 from cellml.profiling.aggregate import group_codes
 from cellml.profiling.strength import pairs_in_order, treatment_strength
@@ -235,9 +235,8 @@ def _replicates(
 ) -> Replicates:
     """What wells say of each other, and treatments of other compounds and batches."""
     compounds = options.compound_column or options.treatment_column
-    nearest = nearest_neighbours(features).nearest
     batches = profiles.batches
-    there = nearest >= 0
+    of_batch = tied_share(nearest_neighbours(features), lambda a, b: batches[a] == batches[b])
     neighbours = []
     for with_batches in (False, True):
         found = profile_scores.other_compounds(
@@ -248,7 +247,7 @@ def _replicates(
     return Replicates(
         regularisation=None,
         scores=profile_scores.retrieval(wells, features, ties=options.ties).scores["strict"],
-        same_batch=float((batches[nearest[there]] == batches[there]).mean()),
+        same_batch=float(of_batch[~np.isnan(of_batch)].mean()),
         nsc=neighbours[0],
         nscb=neighbours[1],
         reproducible=None if isinstance(reproducible, str) else reproducible,

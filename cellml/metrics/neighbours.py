@@ -1,12 +1,14 @@
 """The most similar other profile, and how often it has the right label (1-NN, NSC, NSCB)."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Integer
+from jaxtyping import Array, Bool, Float, Integer
+from scipy import sparse
 
 from cellml.metrics.ranks import cosine_similarity
 from cellml.metrics.relations import Relation
@@ -22,6 +24,10 @@ from cellml.metrics.retrieval import (
 )
 
 
+PAIRS = 1 << 17
+"""Neighbours that are compared with their queries at a time."""
+
+
 class Neighbours(NamedTuple):
     """Nearest neighbour of q queries, on the host.
 
@@ -29,11 +35,14 @@ class Neighbours(NamedTuple):
       query: Row of each query in the profiles.
       nearest: Row of the most similar candidate, the first of several; -1 without candidates.
       similarity: Cosine similarity to it; NaN without candidates.
+      tied: All candidates of this similarity, bool, shape (q, profiles). What counts neighbours goes
+        by these (`tied_share`), so that no order of rows decides.
     """
 
     query: np.ndarray
     nearest: np.ndarray
     similarity: np.ndarray
+    tied: sparse.csr_array
 
 
 class NeighbourAccuracy(NamedTuple):
@@ -41,13 +50,14 @@ class NeighbourAccuracy(NamedTuple):
 
     Attributes:
       accuracy: `n_right / n_queries`; NaN without queries.
-      n_right: Queries whose nearest neighbour shares a label.
+      n_right: Queries whose nearest neighbour shares a label; of several that are equally near, the
+        share that does.
       n_queries: Queries with at least one label and one candidate. A query whose label nobody
         else has counts, and is missed.
     """
 
     accuracy: float
-    n_right: int
+    n_right: float
     n_queries: int
 
 
@@ -80,12 +90,41 @@ def nearest_neighbours(
     """
     gallery = prepare_gallery(profiles)
     rows, is_candidate, codes = check_masks(gallery.shape[0], queries, candidates, exclude)
-    nearest, similarity = [], []
+    nearest, similarity, tied = [], [], []
     for some, n_valid in blocks_of(rows, block):
-        index, value = _nearest_block(gallery, codes, is_candidate, some)
+        index, value, equal = _nearest_block(gallery, codes, is_candidate, some)
         nearest.append(np.asarray(index)[:n_valid])
         similarity.append(np.asarray(value)[:n_valid])
-    return Neighbours(rows, np.concatenate(nearest), np.concatenate(similarity))
+        tied.append(sparse.csr_array(np.asarray(equal)[:n_valid]))
+    return Neighbours(
+        rows,
+        np.concatenate(nearest),
+        np.concatenate(similarity),
+        sparse.csr_array(sparse.vstack(tied, format="csr")),
+    )
+
+
+def tied_share(
+    neighbours: Neighbours,
+    fits: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Float[np.ndarray, " q"]:
+    """Share of each query's nearest neighbours, equally near ones, of which something holds.
+
+    Args:
+      neighbours: From `nearest_neighbours`.
+      fits: Takes rows of queries and of as many neighbours, returns whether it holds of each pair.
+
+    Returns:
+      0 or 1 where one candidate is the nearest; NaN without candidates.
+    """
+    counts = np.diff(neighbours.tied.indptr)
+    query = np.repeat(np.arange(counts.size), counts)
+    right = np.zeros(counts.size)
+    for at in range(0, query.size, PAIRS):
+        some = query[at : at + PAIRS]
+        found = fits(neighbours.query[some], neighbours.tied.indices[at : at + PAIRS])
+        right += np.bincount(some, found, counts.size)
+    return np.divide(right, counts, out=np.full(counts.size, np.nan), where=counts > 0)
 
 
 def neighbour_accuracy(neighbours: Neighbours, relation: Relation) -> NeighbourAccuracy:
@@ -100,10 +139,16 @@ def neighbour_accuracy(neighbours: Neighbours, relation: Relation) -> NeighbourA
     """
     has_label = np.diff(relation.wanted.indptr)[neighbours.query] > 0
     counted = has_label & (neighbours.nearest >= 0)
-    query, nearest = neighbours.query[counted], neighbours.nearest[counted]
-    shared = relation.wanted[query].multiply(relation.offered[nearest]).sum(1)
-    right = int((np.asarray(shared).ravel() > 0).sum())
-    return NeighbourAccuracy(right / query.size if query.size else np.nan, right, int(query.size))
+    share = tied_share(neighbours, lambda query, other: _share_a_term(relation, query, other))
+    right, n = float(share[counted].sum()), int(counted.sum())
+    return NeighbourAccuracy(right / n if n else np.nan, right, n)
+
+
+def _share_a_term(
+    relation: Relation, query: np.ndarray, other: np.ndarray
+) -> Bool[np.ndarray, " n"]:
+    shared = relation.wanted[query].multiply(relation.offered[other]).sum(1)
+    return np.asarray(shared).ravel() > 0
 
 
 def n_answerable(
@@ -132,11 +177,12 @@ def n_answerable(
 @partial(jax.jit)
 def _nearest_block(
     gallery: Array, codes: Array, candidates: Array, rows: Array
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     similarity = cosine_similarity(gallery[rows], gallery)
     allowed = allowed_candidates(rows, candidates, codes)
     values = jnp.where(allowed, similarity, -jnp.inf)
     best = values.max(1)
     found = best > -jnp.inf
     index = values.argmax(1).astype(jnp.int32)
-    return jnp.where(found, index, -1), jnp.where(found, best, jnp.nan)
+    tied = allowed & (values == best[:, None])
+    return jnp.where(found, index, -1), jnp.where(found, best, jnp.nan), tied

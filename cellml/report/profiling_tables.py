@@ -203,7 +203,7 @@ def _cells(scores: RetrievalScores) -> list[str]:
 
 
 def _right(found: NeighbourAccuracy | None) -> str:
-    return "-" if found is None else f"{found.n_right} of {found.n_queries}"
+    return "-" if found is None else f"{found.n_right:.6g} of {found.n_queries}"
 
 
 def _reproducible(found: Reproducibility | None) -> str:

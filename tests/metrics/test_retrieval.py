@@ -6,7 +6,7 @@ from jaxtyping import TypeCheckError
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
-from cellml.metrics.neighbours import nearest_neighbours, neighbour_accuracy
+from cellml.metrics.neighbours import nearest_neighbours, neighbour_accuracy, tied_share
 from cellml.metrics.protocols import enrichment, evaluate_retrieval, top_hits
 from cellml.metrics.relations import moshkov2024_labels, same_group, shared_labels
 from cellml.metrics.retrieval import score_queries
@@ -262,10 +262,28 @@ def test_neighbours_equal_loops():
     assert accuracy.accuracy == pytest.approx(np.sum(right) / labelled.sum())
 
 
+def test_tied_neighbours_count_with_their_share_in_any_order():
+    profiles = np.array([[1.0, 0], [1, 0], [2, 0], [0, 1], [0, 3], [1, 1]])
+    labels = np.array([0, 0, 1, 1, 1, 2])
+    # 0: of 1 (right) and 2; 1 likewise; 2: of 0 and 1, both wrong; 3 and 4 find each other;
+    # 5 is as near to all others, none of them right
+    shares = [0.5, 0.5, 0, 1, 1, 0]
+    for order in (np.arange(6), np.array([2, 5, 0, 4, 3, 1])):
+        found = nearest_neighbours(profiles[order], block=4)
+        np.testing.assert_array_equal(found.tied.sum(1), np.array([2, 2, 2, 1, 1, 5])[order])
+        right = tied_share(found, lambda a, b: labels[order][a] == labels[order][b])
+        np.testing.assert_allclose(right, np.array(shares)[order])
+        accuracy = neighbour_accuracy(found, same_group(labels[order]))
+        assert (accuracy.n_right, accuracy.n_queries) == (3, 6)
+    alike = nearest_neighbours(np.ones((5, 3)))
+    assert neighbour_accuracy(alike, same_group(np.array([0, 1, 1, 1, 2]))).n_right == 3 * 0.5
+
+
 def test_neighbours_without_candidates():
     found = nearest_neighbours(PROFILES[:3], exclude=np.array([[0, 5], [0, 6], [1, 6]]))
     np.testing.assert_array_equal(found.nearest, [2, -1, 0])  # NSCB: one shared code suffices
     assert np.isnan(found.similarity[1])
+    assert np.isnan(tied_share(found, lambda a, b: a < b)).tolist() == [False, True, False]
     assert neighbour_accuracy(found, same_group(np.array([0, 0, 0]))).n_queries == 2
     nobody = nearest_neighbours(PROFILES[:1])
     assert np.isnan(neighbour_accuracy(nobody, same_group(np.array([0]))).accuracy)
