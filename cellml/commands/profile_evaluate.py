@@ -271,8 +271,8 @@ def _more_scores(
             f"not computed: {neighbour}"
             if isinstance(neighbour, str)
             else f"share of profiles whose most similar one of another compound ({compounds})"
-            f"{batch} shares a label; several that are equally similar count with the share of them "
-            "that does, whatever --ties; accuracy_answerable counts those that such a one exists for"
+            f"{batch} shares a label, of equally similar ones the share that does, whatever --ties; "
+            "accuracy_answerable counts those that such a one exists for"
         )
     replicates = lay_out(
         profiles.table,

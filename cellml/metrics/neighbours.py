@@ -23,7 +23,6 @@ from cellml.metrics.retrieval import (
     right_lists,
 )
 
-
 PAIRS = 1 << 17
 """Neighbours that are compared with their queries at a time."""
 
