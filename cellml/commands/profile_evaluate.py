@@ -271,7 +271,7 @@ def _more_scores(
             f"not computed: {neighbour}"
             if isinstance(neighbour, str)
             else f"share of profiles whose most similar one of another compound ({compounds})"
-            f"{batch} shares a label, of equally similar ones the share that does, whatever --ties; "
+            f"{batch} shares a label; equally similar ones count with the share that does; "
             "accuracy_answerable counts those that such a one exists for"
         )
     replicates = lay_out(

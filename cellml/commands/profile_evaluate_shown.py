@@ -56,8 +56,8 @@ def summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
     for key, words in (("nsc_1nn", "another compound"), ("nscb_1nn", "another compound and batch")):
         if found := result[key]:
             yield (
-                f"nearest neighbour of {words}: {found['n_right']:.6g} of {found['n_queries']} share "
-                f"a label ({found['n_answerable']} can)"
+                f"nearest neighbour of {words}: {found['n_right']:.6g} of {found['n_queries']} "
+                f"share a label ({found['n_answerable']} can)"
             )
     if found := result["replicate_reproducibility"]:
         yield (

@@ -34,8 +34,8 @@ class Neighbours(NamedTuple):
       query: Row of each query in the profiles.
       nearest: Row of the most similar candidate, the first of several; -1 without candidates.
       similarity: Cosine similarity to it; NaN without candidates.
-      tied: All candidates of this similarity, bool, shape (q, profiles). What counts neighbours goes
-        by these (`tied_share`), so that no order of rows decides.
+      tied: All candidates of this similarity, bool, shape (q, profiles). `tied_share` counts these,
+        so that no order of rows decides.
     """
 
     query: np.ndarray

@@ -271,7 +271,8 @@ def test_tied_neighbours_count_with_their_share_in_any_order():
     for order in (np.arange(6), np.array([2, 5, 0, 4, 3, 1])):
         found = nearest_neighbours(profiles[order], block=4)
         np.testing.assert_array_equal(found.tied.sum(1), np.array([2, 2, 2, 1, 1, 5])[order])
-        right = tied_share(found, lambda a, b: labels[order][a] == labels[order][b])
+        names = labels[order]
+        right = tied_share(found, lambda a, b, names=names: names[a] == names[b])
         np.testing.assert_allclose(right, np.array(shares)[order])
         accuracy = neighbour_accuracy(found, same_group(labels[order]))
         assert (accuracy.n_right, accuracy.n_queries) == (3, 6)
