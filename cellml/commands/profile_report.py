@@ -22,6 +22,7 @@ from cellml.commands.profile_report_inputs import (
     read_training,
     read_truth,
 )
+from cellml.commands.profile_report_quality import read_quality
 from cellml.commands.profile_report_scores import result_numbers, score_experiment
 from cellml.data.painting_project import CONFIG, open_project
 from cellml.data.profile_joins import pair_joins, read_join
@@ -29,6 +30,7 @@ from cellml.data.profile_tables import read_profiles
 from cellml.data.writers import write_json
 from cellml.errors import UsageError
 from cellml.metrics.sweep import LAMBDAS
+from cellml.report.profiling_quality import QualityControl
 from cellml.report.profiling_report import write_profiling_report
 from cellml.report.profiling_results import shown_lambda
 
@@ -136,7 +138,9 @@ def run(options: ReportOptions, console: Console) -> dict[str, Any]:
         "facts": _facts(options, sources, truth_file),
     }
     title = f"Profiles of {options.project.resolve().name}" if options.project else "Profiles"
-    page = write_profiling_report(folder, results, title=title, facts=numbers["facts"])
+    page = write_profiling_report(
+        folder, results, title=title, facts=numbers["facts"], quality=_quality(options, sources)
+    )
     write_json(folder / NUMBERS, numbers)
     say(console, f"wrote {page}")
     return numbers
@@ -182,6 +186,14 @@ def _evaluation(options: ReportOptions, source: Source) -> EvaluateOptions:
         compound_column=options.compound_column,
         seed=options.seed,
     )
+
+
+def _quality(options: ReportOptions, sources: Sequence[Source]) -> list[QualityControl]:
+    """What `aggregate` wrote beside the profiles of a project."""
+    if options.project is None:
+        return []
+    found = [read_quality(s.name, s.files[0].parent, options.project) for s in sources]
+    return [one for one in found if one is not None]
 
 
 def _sources(options: ReportOptions) -> list[Source]:

@@ -18,6 +18,7 @@ from cellml.report.profiling_figures import (
     draw_training,
 )
 from cellml.report.profiling_maps import draw_maps
+from cellml.report.profiling_quality import QualityControl, quality_chapter
 from cellml.report.profiling_results import ExperimentResult, shown_lambda
 
 PAGE = "report.html"
@@ -29,7 +30,12 @@ OPTIMISTIC = (
 
 
 def write_profiling_report(
-    folder: Path, results: Sequence[ExperimentResult], *, title: str, facts: Mapping[str, str]
+    folder: Path,
+    results: Sequence[ExperimentResult],
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    quality: Sequence[QualityControl] = (),
 ) -> Path:
     """Draws all figures as PNG and SVG into a folder and writes the page beside them.
 
@@ -38,6 +44,7 @@ def write_profiling_report(
       results: At least one experiment; names differ.
       title: Of the page.
       facts: Name and value of what the run was made with.
+      quality: What quality control found, where it was done.
 
     Returns:
       The page; it needs no other file.
@@ -49,6 +56,8 @@ def write_profiling_report(
     ]
     if any(result.strengths for result in results):
         chapters.append(_strengths(folder, results))
+    if quality:
+        chapters.append(quality_chapter(quality))
     training = draw_training(results, folder / "training_f1")
     if training is not None:
         chapters.append(_training(training, results))

@@ -50,6 +50,14 @@ def project(tmp_path_factory) -> Path:
         folder = root / "outputs" / name / "profiles"
         folder.mkdir(parents=True)
         _wells(seed, noise=noise).to_parquet(folder / "well.parquet")
+    columns = "Metadata_Plate,Metadata_Well,Metadata_Site,Metadata_treatment,Metadata_n_cells"
+    quality = f"{columns},distance,limit,reason,DNA\n"
+    apart = "000,A03,1,t2,9,7.254,3.5,component 1: f3,x/a.tif\n"
+    for name, line in (("wsl", apart), ("random", "")):
+        folder = root / "outputs" / name / "profiles"
+        (folder / "quality.csv").write_text(quality + line)
+        plates = "Metadata_Plate,n_wells,n_empty,n_outliers,median_distance\n000,20,0,1,1.25\n"
+        (folder / "plates.csv").write_text(plates)
     model = root / "outputs" / "wsl" / "model"
     model.mkdir()
     (model / "config.json").write_text(
@@ -150,6 +158,14 @@ def test_the_page_is_whole_and_says_what_is_optimistic(project, report):
         "pca_wsl", "pca_random", "strength_wsl", "strength_random",
     }  # fmt: skip
     assert json.loads((folder / "report.json").read_text())["experiments"] == report["experiments"]
+
+
+def test_the_page_says_which_wells_lie_apart(project, report):
+    text = text_of((project / "outputs" / "report" / "report.html").read_text())
+    assert "Which wells to look at" in text
+    assert "1 well farther than 3.50." in text
+    assert "000 A03 site 1 t2 9 7.25 component 1: f3 x/a.tif" in text
+    assert "No well lies apart." in text
 
 
 def test_a_second_run_writes_the_same_bytes(project, report, tmp_path):
