@@ -15,7 +15,7 @@ from cellml.report.panels import Panel, figure_rows
 SHOWN = 20
 """Fields in the table; all are in quality.csv."""
 THUMBNAIL_PX = 260
-COLOURS = ((0.1, 0.4, 1.0), (0.1, 0.9, 0.2), (1.0, 0.5, 0.0), (0.9, 0.1, 0.6), (0.6, 0.6, 0.1))
+COLOURS = ((0.1, 0.3, 1.0), (0.0, 0.6, 0.15), (0.7, 0.35, 0.0), (0.6, 0.0, 0.4), (0.3, 0.3, 0.0))
 COLOUR_NAMES = ("blue", "green", "orange", "magenta", "olive")
 HOW = (
     "Every well's distance to all others after a robust sphering, of the features as they were "
@@ -102,7 +102,7 @@ def composite(image: Shaped[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h2 w2 3"
     shown: Float[np.ndarray, "h2 w2 3"] | None = None
     for plane, colour in zip(np.moveaxis(image, -1, 0), COLOURS, strict=False):
         values = plane.astype(np.float32)
-        low, high = np.percentile(values, (2, 99.8))
+        low, high = np.percentile(values, (30, 99.8))
         scaled = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1)
         share = min(1.0, THUMBNAIL_PX / max(scaled.shape))
         height, width = (max(1, round(side * share)) for side in scaled.shape)
@@ -149,16 +149,16 @@ def _fields_table(fields: Sequence[FieldToView]) -> Table:
             f.treatment,
             f.n_cells,
             f"{f.distance:.2f}" if math.isfinite(f.distance) else "-",
-            f.reason,
+            f.reason.partition(",")[0],
             _images(f.images),
         ]
         for f in fields[:SHOWN]
     ]
     caption = "Cells and distance are those of the well. "
     if len(fields) > SHOWN:
-        caption += f"The first {SHOWN} of {len(fields)} lines of quality.csv, which has all paths."
+        caption += f"The first {SHOWN} of {len(fields)} lines of quality.csv, which has all paths and features."
     else:
-        caption += "All paths are in quality.csv."
+        caption += "All paths and features are in quality.csv."
     return Table(("field", "treatment", "cells", "distance", "why", "images"), rows, caption)
 
 

@@ -65,7 +65,7 @@ def test_a_composite_is_small_and_each_channel_has_its_own_range_and_colour():
     picture = composite(image)
     assert picture.shape == (THUMBNAIL_PX, THUMBNAIL_PX // 2, 3)
     blue, green, both = picture[5, 5], picture[-5, -5], picture[5, -5]
-    assert blue.tolist() == [26, 102, 255]
-    assert green.tolist() == [26, 230, 51]
-    assert both.tolist() == [51, 255, 255]
+    assert blue.tolist() == [26, 76, 255]
+    assert green.tolist() == [0, 153, 38]
+    assert both.tolist() == [26, 230, 255]
     assert not picture[-5, 5].any()
