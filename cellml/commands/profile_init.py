@@ -21,6 +21,7 @@ from cellml.commands.profile_nuclei import NucleiCounts, NucleiOptions, segment_
 from cellml.data.field_tables import (
     TREATMENT,
     add_wells,
+    check_fields,
     name_treatments,
     read_field_table,
     read_named_images,
@@ -259,6 +260,8 @@ def _simulation(options: InitOptions, console: Console) -> Callable[[], None]:
 def _import(options: InitOptions) -> Callable[[], None]:
     """Reads and checks tables; what is returned writes the project."""
     fields = _read_fields(options)
+    if listed := options.load_data or options.index:
+        check_fields(fields, listed)
     if options.barcodes is not None:
         fields = add_platemaps(fields, options.barcodes, folder=options.platemap)
     elif options.platemap is not None:

@@ -4,8 +4,10 @@ Every key of the section `train`, and those of `dataset` that decide what a netw
 followed, or refused with its name, or listed as of no effect here. Nothing is passed over.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -75,7 +77,7 @@ def follow_project(config: ConfigDict, project: Project, store: CellStore) -> No
     settings = project.settings("train")
     refuse = _refusing(project)
     _check_old_keys(project, settings, refuse)
-    _check_cells(settings, store, refuse)
+    _check_cells(project.config_file, settings, store)
     label = settings["dataset.metadata.label_field"]
     targets = settings["train.partition.targets"] or [label]
     if len(targets) > 1:
@@ -253,29 +255,33 @@ def _refusing(project: Project) -> Refuse:
     return refuse
 
 
-def _check_cells(settings: Mapping[str, Any], store: CellStore, refuse: Refuse) -> None:
+def _check_cells(file: Path, settings: Mapping[str, Any], store: CellStore) -> None:
     """Compares what a network is to see with what was exported."""
+
+    def conflict(key: str, value: Any, found: str) -> UserError:
+        value = json.dumps(value)  # as the file has it
+        return UserError(f"{file}, for 'train': dataset.locations.{key} is {value}, but {found}")
+
     mode, side = settings["dataset.locations.mode"], crop_side(settings)
     if side and store.side_px != side and not store.settings.get("imported"):
         key = "view_size" if mode == "full_image" else "box_size"
-        raise refuse(
-            f"dataset.locations.{key}",
-            side,
-            f"{store.side_px}, the side of the cells in {store.folder}, or another export,",
+        px = store.side_px
+        raise conflict(
+            key, side, f"the cells of {store.folder} have {px} px: make it {px}, or export again"
         )
     masked = settings["dataset.locations.mask_objects"]
     applied = store.settings.get("masks") == "apply"
     if masked and not applied and MASK not in store.channels:
-        raise refuse(
-            "dataset.locations.mask_objects",
+        raise conflict(
+            "mask_objects",
             True,
-            f"false, as {store.folder} has no masks, or an export with --masks keep,",
+            f"{store.folder} has no masks: make it false, or export with --masks keep",
         )
     if applied and not masked:
-        raise refuse(
-            "dataset.locations.mask_objects",
+        raise conflict(
+            "mask_objects",
             False,
-            f"true, as the cells of {store.folder} are masked, or another export,",
+            f"the cells of {store.folder} are masked: make it true, or export with --masks none",
         )
 
 

@@ -228,6 +228,32 @@ def name_treatments(fields: Fields, columns: Sequence[str]) -> tuple[Fields, str
     return fields._replace(table=table.append_column(TREATMENT, joined)), TREATMENT
 
 
+def check_fields(fields: Fields, path: Path) -> None:
+    """Checks the fields of a table before a project is made of them.
+
+    Args:
+      fields: A row each line of the table.
+      path: The table, for messages.
+
+    Raises:
+      UserError: A field is on two lines, or an image is not there; the first such line is named.
+    """
+    seen: dict[tuple[str, ...], int] = {}
+    keys = zip(*(fields.table[name].to_pylist() for name in INDEX_KEYS), strict=True)
+    for row, (plate, well, site) in enumerate(keys):
+        earlier = seen.setdefault((plate, _well(path, row, well), site), row)
+        if earlier != row:
+            raise UserError(
+                f"{path}, line {line_of(row)}: plate {plate}, well {well}, site {site} is also on "
+                f"line {line_of(earlier)}; one line a field expected"
+            )
+    images = (fields.table[channel].to_pylist() for channel in fields.channels)
+    for row, files in enumerate(zip(*images, strict=True)):
+        for file in files:
+            if not Path(file).is_file():
+                raise UserError(f"{path}, line {line_of(row)}: no image {file}")
+
+
 def _find(table: pa.Table, names: Sequence[str]) -> str | None:
     folded = {name.casefold(): name for name in reversed(table.column_names)}
     return next((folded[n.casefold()] for n in names if n.casefold() in folded), None)

@@ -156,7 +156,7 @@ def _fields_table(fields: Sequence[FieldToView]) -> Table:
     ]
     caption = "Cells and distance are those of the well. "
     if len(fields) > SHOWN:
-        caption += f"The first {SHOWN} of {len(fields)} lines of quality.csv, which has all paths and features."
+        caption += f"The first {SHOWN} of {len(fields)} lines of quality.csv, which has all paths."
     else:
         caption += "All paths and features are in quality.csv."
     return Table(("field", "treatment", "cells", "distance", "why", "images"), rows, caption)

@@ -186,6 +186,25 @@ def test_deepprofilers_own_index_keeps_its_columns(tmp_path):
     assert project.index["treatment"].to_pylist() == ["drug"]
 
 
+@pytest.mark.parametrize("option", ["--load-data", "--index"])
+def test_tables_of_fields_are_checked_where_the_user_wrote_them(tmp_path, option):
+    bare_images(tmp_path / "images")
+    table = tmp_path / "mine.csv"
+    column = "FileName_OrigDNA" if option == "--load-data" else "DNA"
+    header = f"Metadata_Plate,Metadata_Well,Metadata_Site,{column}\n"
+    lines = ["P1,a2,1,A02_s1_wDNA_x.png\n", "P1,B03,1,b03_s1_wDNA_x.png\n"]
+    arguments = ("init", tmp_path / "p", option, table, "--images", tmp_path / "images" / "P1")
+    table.write_text(header + "".join(lines) + "P1,A02,1,A02_s1_wDNA_x.png\n")
+    with pytest.raises(UserError, match=r"mine.csv, line 4: plate P1, well A02, site 1 is also on"):
+        profile(*arguments)
+    table.write_text(header + "".join(lines) + "P1,B04,1,gone.png\n")
+    with pytest.raises(UserError, match=r"mine.csv, line 4: no image .*/images/P1/gone.png"):
+        profile(*arguments)
+    assert not (tmp_path / "p").exists()
+    table.write_text(header + "".join(lines))
+    assert profile(*arguments)[0] == 0
+
+
 def test_load_data_and_a_plate_map(tmp_path):
     images = bare_images(tmp_path / "in")
     header = ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "FileName_OrigDNA")

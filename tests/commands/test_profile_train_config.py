@@ -149,9 +149,9 @@ def test_cells_are_masked_as_the_configuration_says(root):
     masked = {"dataset.locations.mask_objects": True}
     assert made(root, masked, store="kept").model.masked is True
     assert made(root, masked, store="applied").model.masked is False  # they are masked already
-    with pytest.raises(UserError, match=r"mask_objects is True, false, as .* has no masks"):
+    with pytest.raises(UserError, match=r"mask_objects is true, but .* has no masks: make it f"):
         made(root, masked)
-    with pytest.raises(UserError, match=r"mask_objects is False, true, as the cells of .*applied"):
+    with pytest.raises(UserError, match=r"mask_objects is false, but the cells of .*applied are"):
         made(root, {}, store="applied")
 
 
@@ -187,7 +187,10 @@ def test_cells_are_masked_as_the_configuration_says(root):
             r"training is \['P-2'\], other values than for validation, or all, 007 as well",
         ),
         ({"train.partition.training": ["007", "P-2"]}, "training is 'P-2', a value that is not in"),
-        ({"dataset.locations.box_size": 32}, r"box_size is 32, 16, the side of the cells in"),
+        (
+            {"dataset.locations.box_size": 32},
+            r"box_size is 32, but the cells of .* have 16 px: make it",
+        ),
         ({"train.dset": {"targets": ["x"]}}, r"train\.dset\.targets is \['x'\], no such key"),
         ({"train.sampling.box_size": 99}, r"sampling\.box_size is 99, 16 as in dataset\.loc"),
         ({"train.model.epoch": 3}, r"unknown key train\.model\.epoch \(did you mean"),
