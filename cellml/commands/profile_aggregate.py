@@ -203,7 +203,7 @@ def _aggregate(
         say(console, f"note: {note}")
     say(
         console,
-        f"{int(wells.n_cells.sum())} cells, {count(int(there.sum()), 'well')} "
+        f"{int(wells.n_cells.sum())} {source.unit}, {count(int(there.sum()), 'well')} "
         f"({int((is_control & there).sum())} controls), {len(correction.fitted.names)} features, "
         f"{count(treatments, 'treatment')} ranked, {count(outliers, 'well')} to look at; {out}",
     )

@@ -39,12 +39,14 @@ class FeatureSource(Protocol):
       names: Of the features.
       notes: For people.
       what: In words.
+      unit: What is counted: "cells", or "rows" of tables that do not say of how many cells.
     """
 
     plates: tuple[str, ...]
     names: tuple[str, ...]
     notes: tuple[str, ...]
     what: str
+    unit: str
 
     def fingerprint(self, plate: str) -> str:
         """A text that changes when the features of a plate do."""

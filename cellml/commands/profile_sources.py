@@ -28,6 +28,8 @@ TAIL_BYTES = 1 << 16
 class ParquetSource:
     """Files of `cellml.data.feature_files`."""
 
+    unit = "cells"
+
     def __init__(self, folder: Path, known: Collection[str] | None = None) -> None:
         """Reads what the files say of themselves.
 
@@ -70,6 +72,8 @@ class ParquetSource:
 
 class NpzSource:
     """Files of DeepProfiler, with what a project's index knows of the fields."""
+
+    unit = "cells"
 
     def __init__(
         self, folder: Path, project: Project | None, known: Collection[str] | None = None

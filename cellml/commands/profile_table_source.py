@@ -59,6 +59,8 @@ class TableSource:
         self._treatment, self._joins, self._piece_rows = treatment_column, tuple(joins), piece_rows
         self.names = tuple(shared)
         self.what = f"tables {', '.join(paths)} ({self._tables[0].columns.taken})"
+        known = {name for table in self._tables for name in table.columns.metadata.values()}
+        self.unit = "cells" if known & set(COUNT_COLUMNS) else "rows"
         self._spans: dict[str, list[_Span]] = {}
         self._rows: dict[str, dict[WellSite, int]] = {}
         self._digests = [_digest(table.path) for table in self._tables]

@@ -82,6 +82,11 @@ def open_table(path: str | Path, *, features_regex: str | None = None) -> TableF
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    if path.suffix == ".npz":
+        raise UserError(
+            f"{path}: NPZ holds features of single cells; cellml profile aggregate --table FOLDER "
+            "--out DIR makes profiles of a folder of <plate>/<well>/<site>.npz"
+        )
     parquet = path.suffix == ".parquet"
     separator = "\t" if ".tsv" in path.suffixes or ".txt" in path.suffixes else ","
     try:
@@ -97,7 +102,11 @@ def open_table(path: str | Path, *, features_regex: str | None = None) -> TableF
                 for name, column in head.items()
             }
             n_rows = len(head)
-    except (ValueError, OSError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not a readable table (no text in UTF-8, CSV, TSV or Parquet expected)"
+        ) from error
+    except (ValueError, OSError, pd.errors.ParserError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise UserError(f"{path}: not a readable table ({reason})") from error
     if not n_rows:

@@ -180,6 +180,11 @@ def open_tables(
     """
     if not paths:
         raise UserError("no table of profiles given")
+    known: set[Path] = set()
+    for path in paths:
+        if (whole := Path(path).resolve()) in known:
+            raise UserError(f"{path}: given twice, its rows would count twice")
+        known.add(whole)
     tables = [open_table(path, features_regex=features_regex) for path in paths]
     others = [set(table.columns.features) for table in tables]
     shared = [n for n in tables[0].columns.features if all(n in other for other in others)]

@@ -241,8 +241,8 @@ def _definitions(protocol: str, level: str, ties: str) -> dict[str, str]:
         "folds_of_enrichment": "sample odds ratio of right answers strictly above the 99th "
         "percentile of the query's similarities, infinity replaced by the number of profiles; mean "
         "over queries with >= 1 right answer",
-        "precision_at_k": "share of right answers among the k most similar; mean over queries with "
-        ">= 1 right answer",
+        "precision_at_k": "share of right answers among the k most similar (of k always: with "
+        "fewer candidates the others count as wrong); mean over queries with >= 1 right answer",
         "hits_top1pct": f"{level} level: treatments whose first right answer is, on average, in "
         "the top 1 %; treatments without a partner "
         + ("count as hits" if notebooks else "are no hits"),

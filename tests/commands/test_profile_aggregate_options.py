@@ -236,3 +236,9 @@ def test_rules_that_are_none(tmp_path):
         read_blocklist(tmp_path / "empty")
     with pytest.raises(UserError, match="no readable list"):
         read_blocklist(tmp_path / "none")
+
+
+def test_rows_of_a_table_are_not_called_cells(tmp_path):
+    assert "24 rows, 24 wells (12 controls)" in aggregated(tmp_path, screen(), control=CONTROL)[1]
+    counted = screen().assign(Metadata_Count_Cells=3)
+    assert "72 cells, 24 wells" in aggregated(tmp_path, counted)[1]

@@ -259,6 +259,7 @@ def test_profiles_are_normalised_before_anything_else(tmp_path):
     assert found["map"] == pytest.approx(evaluated(tmp_path, scaled)["map"], abs=1e-6)
     assert found["map"] != pytest.approx(evaluated(tmp_path, table)["map"], abs=1e-6)
     assert found["how"]["normalisation"].startswith("percentile of every feature")
+    assert "fewer candidates the others count as wrong" in found["how"]["precision_at_k"]
     table.loc[table.Metadata_Plate == "001", "Metadata_dose"] = "4"
     with pytest.raises(Exception, match="--normalize percentile: plate 001 has no control row"):
         evaluated(tmp_path, table, normalize="percentile")

@@ -238,6 +238,25 @@ def test_texts_that_are_no_metadata_are_named(tmp_path):
     )
 
 
+def test_a_table_that_is_given_twice_is_refused(tmp_path):
+    wells().to_csv(tmp_path / "t.csv", index=False)
+    other = tmp_path / "x" / ".." / "t.csv"
+    (tmp_path / "x").mkdir()
+    with pytest.raises(UserError, match=r"t.csv: given twice, its rows would count twice"):
+        read_profiles([tmp_path / "t.csv", other])
+
+
+def test_other_files_are_no_tables(tmp_path):
+    np.savez(tmp_path / "x.npz", features=np.zeros((3, 2)))
+    with pytest.raises(UserError, match=r"x.npz: .*single cells.*aggregate --table FOLDER"):
+        read_profiles([tmp_path / "x.npz"])
+    (tmp_path / "x.csv").write_bytes(b"PK\x93\xa1")
+    with pytest.raises(
+        UserError, match=r"x.csv: not a readable table \(no text in UTF-8, CSV, TSV"
+    ):
+        read_profiles([tmp_path / "x.csv"])
+
+
 def test_single_cells_of_our_own_are_no_profiles(tmp_path):
     cells = wells().assign(status=1, x_px=2.0, features=[[0.0, 1.0]] * 7)
     path = tmp_path / "cells.parquet"
