@@ -45,17 +45,26 @@ def read_quality(name: str, profiles: Path, project: Path) -> QualityControl | N
 
 
 def _field(path: Path, row: int, line: dict[str, str], channels: tuple[str, ...]) -> FieldToView:
-    numbers = []
-    for column in ("distance", "limit"):
+    def number(column: str) -> float:
         try:
-            numbers.append(float(line[column]))
+            return float(line[column])
         except ValueError:
             raise UserError(
                 f"{path}, line {line_of(row)}: {column} must be a number, found {line[column]!r}"
             ) from None
-    texts = (line[column] for column in (*KEY_COLUMNS, TREATMENT, COUNT))
-    images = tuple(line[channel] for channel in channels)
-    return FieldToView(*texts, *numbers, line["reason"], images)
+
+    plate, well, site = (line[column] for column in KEY_COLUMNS)
+    return FieldToView(
+        plate,
+        well,
+        site,
+        line[TREATMENT],
+        line[COUNT],
+        number("distance"),
+        number("limit"),
+        line["reason"],
+        tuple(line[channel] for channel in channels),
+    )
 
 
 def _pictures(

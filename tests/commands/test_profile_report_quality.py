@@ -5,6 +5,7 @@ import pytest
 
 from cellml.commands.profile_report_quality import read_quality
 from cellml.errors import UserError
+from cellml.report.html import Table
 from cellml.report.profiling_quality import THUMBNAIL_PX, composite, quality_chapter
 from tests.data.painting import write_project
 
@@ -42,6 +43,8 @@ def test_the_farthest_fields_come_with_a_picture_of_each_well(tmp_path):
         == "2 wells farther than 2.50. 1 without a distance: too few cells, or features."
     )
     table, figure, plates = section.blocks
+    assert isinstance(table, Table)
+    assert isinstance(plates, Table)
     assert table.rows[0][:4] == ["P-2 A01 site 1", "DMSO", "0", "-"]
     assert table.rows[1][-1] == "007/a1_s1_w1.tif and 1 more"
     assert "DNA blue, ER green" in figure.caption
