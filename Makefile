@@ -24,7 +24,7 @@ help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## *(.*)/  make \1\t\2/' | expand -t 18
 
 demo: $(VENV)/.runtime  ## Segment, evaluate, study TTA and train a little; writes runs/demo/report.html
-	$(BIN)/python -m cellml demo --out $(DEMO_OUT)
+	$(BIN)/python -m cellml.commands.demo --out $(DEMO_OUT)
 
 test: $(VENV)/.dev  ## Run all tests (PYTEST_ARGS="-k tta", WORKERS=0 for one process)
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)

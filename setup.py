@@ -134,7 +134,7 @@ setup(
     include_package_data=False,
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
-    entry_points={"console_scripts": ["cellml = cellml.__main__:main"]},
+    entry_points={"console_scripts": ["cellml = cellml.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

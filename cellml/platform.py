@@ -4,7 +4,6 @@ Nothing here imports jax. `cellml.cli`, `launch/` and `tests/conftest.py` call `
 
 Environment variables:
   CELLML_XLA_FLAGS: `0` leaves XLA_FLAGS as they are.
-  CELLML_HUGE_PAGES: `0` leaves the size of memory pages to the system.
 """
 
 import logging
@@ -12,7 +11,6 @@ import os
 import re
 import sys
 from importlib import metadata
-from pathlib import Path
 
 from cellml.errors import UserError
 
@@ -25,12 +23,6 @@ YNN_JAXLIB_MIN = (0, 9, 2)
 YNN_JAXLIB_BELOW = (0, 13)
 
 DEVICES = ("cpu", "gpu")
-
-# A training step allocates its gigabyte of intermediate results anew. In pages of 4 kB the kernel
-# spends a quarter of the step on handing them out, in pages of 2 MB next to nothing. On most
-# systems a program has to ask for these; the C library does so if this is set when it starts.
-HUGE_PAGES = "glibc.malloc.hugetlb"
-HUGE_PAGES_POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def jaxlib_version() -> tuple[int, ...]:
@@ -54,36 +46,6 @@ def cpu_xla_flags(current: str, version: tuple[int, ...]) -> str:
     if YNN_FLAG in current or not YNN_JAXLIB_MIN <= version < YNN_JAXLIB_BELOW:
         return current
     return f"{current} {YNN_FLAG}=".strip()
-
-
-def huge_pages_tunables(current: str, policy: str) -> str:
-    """Adds what makes glibc ask for huge pages to its tunables.
-
-    Args:
-      current: The present value of GLIBC_TUNABLES.
-      policy: Linux' choices, the one in force in brackets: `always [madvise] never`.
-    Returns:
-      The new value; `current` itself where it already names them, or where asking is pointless.
-    """
-    if HUGE_PAGES in current or "[madvise]" not in policy:
-        return current
-    return f"{current}:{HUGE_PAGES}=1".strip(":")
-
-
-def restart_with_huge_pages() -> None:
-    """Starts this program again, in the same process, if its memory would come in small pages.
-
-    To be called first by programs, never by a library: nothing after the call is run where the
-    program starts again. Does nothing but on Linux that leaves the choice to programs, in the
-    program that was started again, and with CELLML_HUGE_PAGES=0.
-    """
-    if os.environ.get("CELLML_HUGE_PAGES", "1") == "0" or not HUGE_PAGES_POLICY.exists():
-        return
-    current = os.environ.get("GLIBC_TUNABLES", "")
-    wanted = huge_pages_tunables(current, HUGE_PAGES_POLICY.read_text())
-    if wanted != current:
-        os.environ["GLIBC_TUNABLES"] = wanted
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def configure(*, quiet: bool = True) -> None:

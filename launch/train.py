@@ -7,7 +7,7 @@ One process uses every GPU or TPU core of its machine. See launch/README.md.
 
 import sys
 
-from cellml.__main__ import main
+from cellml.cli import main
 
 if __name__ == "__main__":
     sys.argv.insert(1, "train")

@@ -178,7 +178,7 @@ def test_wheel_installs_cellml_alone(wheel):
     assert {name for name in top if not name.endswith(".dist-info")} == {"cellml"}
     assert "License-Expression: Apache-2.0" in metadata
     assert f"Version: {cellml.__version__}" in metadata
-    assert b"cellml = cellml.__main__:main" in entry_points
+    assert b"cellml = cellml.cli:main" in entry_points
 
 
 def test_wheel_holds_every_module_and_data_file(wheel):

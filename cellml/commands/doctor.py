@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 
 import cellml
-from cellml.platform import HUGE_PAGES
 
 PACKAGES = (
     "jax",
@@ -96,8 +95,6 @@ def _devices() -> Iterator[tuple[str, str]]:
         yield "accelerator", f"{jax.default_backend()} used"
     flags = os.environ.get("XLA_FLAGS", "")
     yield "XLA_FLAGS", flags or "not set"
-    huge = HUGE_PAGES in os.environ.get("GLIBC_TUNABLES", "")
-    yield "memory pages", "2 MB, asked of glibc" if huge else "as the system hands them out"
     compile_s, step_s = time_step()
     yield "jitted step", f"{1e3 * step_s:.1f} ms (compiled in {compile_s:.1f} s)"
 
