@@ -246,7 +246,7 @@ def test_damaged_files_say_so(tmp_path: Path) -> None:
     whole = save(tmp_path / "model.pt", version_2()[0]).read_bytes()
     cut = tmp_path / "cut.pt"
     cut.write_bytes(whole[:300])
-    with pytest.raises(ValueError, match=r"cut.pt: expected a checkpoint of PyTorch 1.6"):
+    with pytest.raises(ValueError, match=r"cut.pt: damaged: the end of the checkpoint"):
         read_torch_objects(cut)
     plain = tmp_path / "plain.pt"
     plain.write_bytes(pickle.dumps({"a": 1}))
