@@ -13,7 +13,7 @@ from cellml.report.html import Chapter, Figure, Section, Table
 from cellml.report.panels import Panel, figure_rows
 
 SHOWN = 20
-"""Fields in the table; all are in quality.csv."""
+"""Wells in the table; all are in quality.csv."""
 THUMBNAIL_PX = 260
 COLOURS = ((0.1, 0.3, 1.0), (0.0, 0.6, 0.15), (0.7, 0.35, 0.0), (0.6, 0.0, 0.4), (0.3, 0.3, 0.0))
 COLOUR_NAMES = ("blue", "green", "orange", "magenta", "olive")
@@ -118,7 +118,7 @@ def composite(image: Shaped[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h2 w2 3"
 def _section(found: QualityControl, *, first: bool) -> Section:
     blocks: list[Figure | Table] = []
     if found.fields:
-        blocks.append(_fields_table(found.fields))
+        blocks.append(_wells_table(found.fields))
     if found.pictures:
         blocks.append(_pictures(found))
     if len(found.plates) > 1:
@@ -142,32 +142,25 @@ def _in_words(found: QualityControl) -> str:
     return f"{n_apart} well{'s' * (n_apart > 1)} farther than {limit:.2f}.{empty}"
 
 
-def _fields_table(fields: Sequence[FieldToView]) -> Table:
+def _wells_table(fields: Sequence[FieldToView]) -> Table:
+    wells: dict[tuple[str, str], list[FieldToView]] = {}
+    for field in fields:
+        wells.setdefault((field.plate, field.well), []).append(field)
     rows = [
         [
-            f"{f.plate} {f.well}" + (f" site {f.site}" if f.site else ""),
-            f.treatment,
-            f.n_cells,
-            f"{f.distance:.2f}" if math.isfinite(f.distance) else "-",
-            f.reason.partition(",")[0],
-            _images(f.images),
+            f"{plate} {well}",
+            some[0].treatment,
+            some[0].n_cells,
+            f"{some[0].distance:.2f}" if math.isfinite(some[0].distance) else "-",
+            some[0].reason.partition(",")[0],
+            str(sum(bool(path) for field in some for path in field.images) or "-"),
         ]
-        for f in fields[:SHOWN]
+        for (plate, well), some in list(wells.items())[:SHOWN]
     ]
-    caption = "Cells and distance are those of the well. "
-    if len(fields) > SHOWN:
-        caption += f"The first {SHOWN} of {len(fields)} lines of quality.csv, which has all paths."
-    else:
-        caption += "All paths and features are in quality.csv."
-    return Table(("field", "treatment", "cells", "distance", "why", "images"), rows, caption)
-
-
-def _images(paths: Sequence[str]) -> str:
-    there = [path for path in paths if path]
-    if not there:
-        return "-"
-    more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-    return there[0].removeprefix("inputs/images/") + more
+    caption = "The paths of the images, field by field, and all features are in quality.csv."
+    if len(wells) > SHOWN:
+        caption = f"The first {SHOWN} of {len(wells)}. {caption}"
+    return Table(("well", "treatment", "cells", "distance", "why", "images"), rows, caption)
 
 
 def _pictures(found: QualityControl) -> Figure:

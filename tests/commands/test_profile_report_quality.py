@@ -45,8 +45,12 @@ def test_the_farthest_fields_come_with_a_picture_of_each_well(tmp_path):
     table, figure, plates = section.blocks
     assert isinstance(table, Table)
     assert isinstance(plates, Table)
-    assert table.rows[0][:4] == ["P-2 A01 site 1", "DMSO", "0", "-"]
-    assert table.rows[1][-1] == "007/a1_s1_w1.tif and 1 more"
+    assert [row[:4] for row in table.rows] == [
+        ["P-2 A01", "DMSO", "0", "-"],
+        ["007 A01", "DMSO", "9", "7.12"],
+        ["007 B03", "drug", "4", "3.00"],
+    ]
+    assert [row[-1] for row in table.rows] == ["2", "4", "2"]  # two channels of each field
     assert "DNA blue, ER green" in figure.caption
     assert plates.rows[1] == ["P-2", "2", "1", "0", "1.1"]
 
