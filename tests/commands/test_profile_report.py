@@ -164,7 +164,7 @@ def test_the_page_says_which_wells_lie_apart(project, report):
     text = text_of((project / "outputs" / "report" / "report.html").read_text())
     assert "Which wells to look at" in text
     assert "1 well farther than 3.50." in text
-    assert "000 A03 site 1 t2 9 7.25 component 1: f3 x/a.tif" in text
+    assert "000 A03 t2 9 7.25 component 1: f3 1" in text
     assert "No well lies apart." in text
 
 
