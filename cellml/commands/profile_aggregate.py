@@ -13,7 +13,7 @@ from rich.console import Console
 from cellml.commands.long_work import EXIT_INTERRUPTED, count, say, showing, terminate_as_interrupt
 from cellml.commands.profile_fields import KEY_COLUMNS, TREATMENT, FeatureSource
 from cellml.commands.profile_outputs import output_folder
-from cellml.commands.profile_quality import write_quality, write_strengths
+from cellml.commands.profile_quality import QUALITY, write_quality, write_strengths
 from cellml.commands.profile_sites import (
     CellRules,
     aggregate_sites,
@@ -190,7 +190,7 @@ def _aggregate(
     _write_sites(out, source.plates, correction, options)
     _write_wells(out, corrected, there, correction.fitted.names)
     outliers, of_quality = write_quality(
-        out / "quality.csv",
+        out / QUALITY,
         corrected,
         correction.fitted.names,
         min_cells=options.min_cells,

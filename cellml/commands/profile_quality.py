@@ -18,6 +18,7 @@ from cellml.profiling.normalize import quantile
 from cellml.profiling.quality import PlateQuality, QualityReport, plate_quality, quality_report
 from cellml.profiling.strength import treatment_strength
 
+QUALITY, PLATES = "quality.csv", "plates.csv"
 QUALITY_COLUMNS = (*KEY_COLUMNS, TREATMENT, COUNT, "distance", "limit", "reason")
 PLATE_COLUMNS = (KEY_COLUMNS[0], "n_wells", "n_empty", "n_outliers", "median_distance")
 FAILED = 0.25
@@ -71,7 +72,7 @@ def write_quality(
         ]
     except ValueError as error:
         notes.append(f"no quality control: {error}")
-    notes += _write_plates(path.with_name("plates.csv"), wells, there, by_plate)
+    notes += _write_plates(path.with_name(PLATES), wells, there, by_plate)
     columns: list[list[object]] = [[] for _ in QUALITY_COLUMNS]
     channels = () if project is None else project.channels
     images: list[list[str]] = [[] for _ in channels]

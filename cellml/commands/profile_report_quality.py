@@ -6,14 +6,13 @@ import numpy as np
 from jaxtyping import Shaped
 
 from cellml.commands.profile_fields import KEY_COLUMNS, TREATMENT
-from cellml.commands.profile_quality import PLATE_COLUMNS, QUALITY_COLUMNS
+from cellml.commands.profile_quality import PLATE_COLUMNS, PLATES, QUALITY, QUALITY_COLUMNS
 from cellml.data.painting_files import read_grey
 from cellml.data.profile_files import COUNT
 from cellml.data.text_tables import line_of, read_text_table
 from cellml.errors import UserError
-from cellml.report.profiling_quality import FieldToView, QualityControl
+from cellml.report.profiling_quality import FieldToView, QualityControl, by_well
 
-QUALITY, PLATES = "quality.csv", "plates.csv"
 PICTURES = 4
 
 
@@ -71,11 +70,8 @@ def _pictures(
     fields: list[FieldToView], project: Path
 ) -> list[tuple[str, Shaped[np.ndarray, "h w c"]]]:
     """A field of each of the farthest wells, those without a distance last."""
-    wells: dict[tuple[str, str], FieldToView] = {}
-    for field in sorted(fields, key=lambda f: bool(np.isinf(f.distance))):
-        wells.setdefault((field.plate, field.well), field)
     found = []
-    for field in wells.values():
+    for field, *_ in by_well(sorted(fields, key=lambda f: bool(np.isinf(f.distance)))).values():
         if len(found) == PICTURES:
             break
         image = _image([project / path for path in field.images if path])

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cellml.data.images import EXTENSIONS
 from cellml.data.painting_importers import Fields
-from cellml.data.painting_project import INDEX_KEYS, METADATA
+from cellml.data.painting_project import INDEX_KEYS, METADATA, field_keys
 from cellml.data.text_tables import line_of, read_text_table, suggestion
 from cellml.data.wells import normalise_well, well_name
 from cellml.errors import UsageError, UserError
@@ -238,15 +238,7 @@ def check_fields(fields: Fields, path: Path) -> None:
     Raises:
       UserError: A field is on two lines, or an image is not there; the first such line is named.
     """
-    seen: dict[tuple[str, ...], int] = {}
-    keys = zip(*(fields.table[name].to_pylist() for name in INDEX_KEYS), strict=True)
-    for row, (plate, well, site) in enumerate(keys):
-        earlier = seen.setdefault((plate, _well(path, row, well), site), row)
-        if earlier != row:
-            raise UserError(
-                f"{path}, line {line_of(row)}: plate {plate}, well {well}, site {site} is also on "
-                f"line {line_of(earlier)}; one line a field expected"
-            )
+    field_keys(path, fields.table)
     images = (fields.table[channel].to_pylist() for channel in fields.channels)
     for row, files in enumerate(zip(*images, strict=True)):
         for file in files:

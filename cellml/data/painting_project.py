@@ -266,15 +266,7 @@ def read_index(path: Path, channels: tuple[str, ...], label_field: str | None) -
     """
     labels = () if label_field is None else (label_field,)
     table = read_text_table(path, required=[*INDEX_KEYS, *channels, *labels])
-    keys = _keys(path, table)
-    seen: dict[tuple[str, str, str], int] = {}
-    for row, key in enumerate(zip(*keys.values(), strict=True)):
-        earlier = seen.setdefault(key, row)
-        if earlier != row:
-            raise UserError(
-                f"{path}, line {line_of(row)}: plate {key[0]}, well {key[1]}, site {key[2]} is "
-                f"also on line {line_of(earlier)}; one line a field expected"
-            )
+    keys = field_keys(path, table)
     for channel in channels:
         for row, value in enumerate(table[channel].to_pylist()):
             if not value:
@@ -297,6 +289,31 @@ def _find_config(folder: Path, name: str | None) -> Path:
         listed = ", ".join(path.name for path in found) or "none"
         raise UserError(f"{folder}: one configuration (*.json) expected, {listed} found; name one")
     return found[0]
+
+
+def field_keys(path: Path, table: pa.Table) -> dict[str, list[str]]:
+    """Plate, normalised well and site of a table that has a line a field.
+
+    Args:
+      path: The table, for messages.
+      table: Has the columns `INDEX_KEYS`, as texts.
+
+    Returns:
+      Values by `KEYS`.
+
+    Raises:
+      UserError: A value is missing, a well is none, or a field is on two lines.
+    """
+    keys = _keys(path, table)
+    seen: dict[tuple[str, str, str], int] = {}
+    for row, key in enumerate(zip(*keys.values(), strict=True)):
+        earlier = seen.setdefault(key, row)
+        if earlier != row:
+            raise UserError(
+                f"{path}, line {line_of(row)}: plate {key[0]}, well {key[1]}, site {key[2]} is "
+                f"also on line {line_of(earlier)}; one line a field expected"
+            )
+    return keys
 
 
 def _keys(path: Path, table: pa.Table) -> dict[str, list[str]]:

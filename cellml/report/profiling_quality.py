@@ -1,7 +1,7 @@
 """Chapter of the report on profiles: wells that lie apart, with their images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,6 +74,14 @@ class QualityControl:
         return any(n_outliers for *_, n_outliers, _ in self.plates)
 
 
+def by_well(fields: Iterable[FieldToView]) -> dict[tuple[str, str], list[FieldToView]]:
+    """The fields of each plate and well, in their order."""
+    wells: dict[tuple[str, str], list[FieldToView]] = {}
+    for field in fields:
+        wells.setdefault((field.plate, field.well), []).append(field)
+    return wells
+
+
 def quality_chapter(found: Sequence[QualityControl]) -> Chapter:
     """The chapter.
 
@@ -130,8 +138,8 @@ def _section(found: QualityControl, *, first: bool) -> Section:
 
 
 def _in_words(found: QualityControl) -> str:
-    wells = {(f.plate, f.well): f for f in found.fields}
-    n_empty = sum(not math.isfinite(f.distance) for f in wells.values())
+    wells = by_well(found.fields)
+    n_empty = sum(not math.isfinite(some[0].distance) for some in wells.values())
     n_apart = len(wells) - n_empty
     empty = f" {n_empty} without a distance: too few cells, or features." if n_empty else ""
     if not found.done:
@@ -143,9 +151,7 @@ def _in_words(found: QualityControl) -> str:
 
 
 def _wells_table(fields: Sequence[FieldToView]) -> Table:
-    wells: dict[tuple[str, str], list[FieldToView]] = {}
-    for field in fields:
-        wells.setdefault((field.plate, field.well), []).append(field)
+    wells = by_well(fields)
     rows = [
         [
             f"{plate} {well}",
